@@ -1,0 +1,45 @@
+"""Settings out of a picture's own text (infotext)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lib_refonly.errors import BadSettings
+from lib_refonly.imaging.infotext import read_infotext, read_png_infotext
+from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.settings import specs
+
+_OURS = "RefOnly "
+
+
+@dataclass(frozen=True)
+class Found:
+    """Settings by field name, as text, and the name of the model ("" when the picture doesn't say)."""
+
+    settings: dict[str, str]
+    model: str
+
+
+def found_in(path: str) -> Found | None:
+    """The settings inside a picture that was made here, or None for any other picture.
+
+    Raises:
+        BadPicture: the file is no picture.
+    """
+    fields = read_infotext(read_png_infotext(path))[2]
+    if not any(name.startswith(_OURS) for name in fields):
+        return None
+    settings = {name: fields[spec.infotext] for name, spec in specs(RefOnlySettings).items() if spec.infotext in fields}
+    return Found(settings, fields.get("Model", ""))
+
+
+def must_find(path: str) -> Found:
+    """Like `found_in`, where the painter expects settings to be there.
+
+    Raises:
+        BadSettings: the picture holds none. BadPicture: the file is no picture.
+    """
+    found = found_in(path)
+    if found is None:
+        raise BadSettings("This picture holds no settings. They are inside the PNG files saved here, until another program saves them anew.")
+    return found

@@ -1,0 +1,99 @@
+"""The differences between gradio 3.41, 4.40 and 6 in one place. No other module asks for the version."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lib_refonly.errors import BadPicture
+
+
+def supported(callable_: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
+    """Those of `wanted` that this gradio's `callable_` takes."""
+    known = inspect.signature(callable_).parameters
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+class PictureZone(gr.Image):
+    """An image component that hands over the uploaded FILE's path, undecoded: only `open_picture` reads what a stranger sends.
+
+    Its value is a path or None, in both directions.
+    """
+
+    def get_block_name(self) -> str:
+        return "image"
+
+    def preprocess(self, payload: Any) -> str | None:  # type: ignore[override]
+        return getattr(payload, "path", None)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        if isinstance(url_or_file_path, str) and "://" in url_or_file_path:
+            raise BadPicture("The studio fetches nothing from the network. Save the picture, then drop the file.")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+
+def picture_zone(label: str, elem_id: str, height: int, placeholder: str, webcam: bool = True, **more: Any) -> PictureZone:
+    """A drop zone for one picture: drop, paste, file, and the camera where `webcam`."""
+    sources = ["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"]
+    options = supported(
+        gr.Image.__init__, sources=sources, source="upload", placeholder=placeholder, image_mode=None, buttons=["fullscreen"], format="png"
+    )
+    return PictureZone(
+        label=label, elem_id=elem_id, elem_classes=["refonly-zone"], height=height, type="filepath", interactive=True, **options, **more
+    )
+
+
+def picture_view(label: str, elem_id: str, **more: Any) -> PictureZone:
+    """A picture to look at. Files are shown as they are, so saving one from the browser keeps its text."""
+    options = supported(gr.Image.__init__, buttons=["fullscreen"], format="png", show_share_button=False, show_download_button=False)
+    return PictureZone(
+        label=label, elem_id=elem_id, elem_classes=["refonly-view"], type="filepath", interactive=False, show_label=False, **options, **more
+    )
+
+
+def thumbnails(label: str, elem_id: str, columns: int, **more: Any) -> gr.Gallery:
+    """A grid of thumbnails to click (or to walk with Tab and Enter); it never enlarges by itself."""
+    options = supported(gr.Gallery.__init__, allow_preview=False, buttons=[], show_share_button=False, show_download_button=False, format="png")
+    return gr.Gallery(
+        label=label, elem_id=elem_id, elem_classes=["refonly-thumbs"], columns=columns, show_label=False, interactive=False, **options, **more
+    )
+
+
+def download_button(label: str, elem_id: str, **more: Any) -> Any:
+    """A button that saves one file; a file box where gradio has no such button."""
+    make = getattr(gr, "DownloadButton", None) or gr.File
+    return make(label=label, elem_id=elem_id, **supported(make.__init__, size="md", **more))
+
+
+def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Any = None, outputs: Any = None, *, live: bool = False, now: bool = False) -> Any:
+    """Wire `fn` to `event` without gradio's spinner.
+
+    `live`: the event fires fast (a slider being dragged); calls in between may be skipped, the last one never is.
+    `now`: do not stand in gradio's queue (a stop button must not wait). Everything else runs beside other calls too: the
+    desk in front of the device, not gradio, decides whose job is next.
+    """
+    options = supported(
+        event,
+        show_progress="hidden",
+        concurrency_limit=None,
+        trigger_mode="always_last" if live else "once",
+        queue=not now,
+        api_visibility="private",
+        show_api=False,
+    )
+    return event(fn, inputs=inputs, outputs=outputs, **options)
+
+
+def update(**values: Any) -> Any:
+    """Change a component's properties."""
+    return gr.update(**values)
+
+
+def warn(text: str) -> None:
+    """A short-lived notice in the corner. The text is the painter's own words or ours, so mark-up in it is made harmless."""
+    gr.Warning(escape(text))
