@@ -1,0 +1,1 @@
+"""Sets up the studio's own Python environment. Standard library only: it runs before anything is installed."""
