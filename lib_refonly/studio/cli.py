@@ -1,0 +1,165 @@
+"""The command line of `studio.py`: what there is to say, and which module does it.
+
+Reading `--help` imports neither torch nor any other big package; a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib_refonly import __version__
+from lib_refonly.errors import Interrupted, PainterError
+from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.studio.commands import color, failures, tools
+from lib_refonly.studio.commands.options import add_settings
+
+DEFAULT_MODEL = "tiny-refonly"
+ALIASES = {"count": "--variations", "reference_strength": "--strength"}
+
+_USAGE = "studio.py [--port N] [--no-browser] [--listen] | studio.py COMMAND ..."
+_TOP = """Colour line drawings like a reference picture. Without a command, the studio opens in the browser."""
+
+_TOP_EPILOG = """examples:
+  studio.py                                        open the studio
+  studio.py --port 8000 --no-browser               on another port, and open the page yourself
+  studio.py color girl.png sketch.png -o done.png  colour one drawing
+  studio.py color --help                           everything about colouring
+
+exit codes:
+  0 done   2 wrong setting   3 bad picture   4 bad model   5 cannot write   6 out of memory
+  7 offline   8 partly failed   70 a fault of the program   130 stopped   1 anything else
+"""
+
+_COLOR = """Colour LINES like REFERENCE.
+
+Both may be a file or a folder. Two folders are paired by name (sun.jpg with sun.png); one reference file colours a whole folder of
+drawings. The results of a folder go to the folder OUT, under the drawings' names, as .png."""
+
+_COLOR_EPILOG = """examples:
+  studio.py color girl.png sketch.png -o done.png
+  studio.py color girl.png frames/ -o coloured/ --seed 7 --resume
+  studio.py color sheets/ drawings/ -o coloured/ --layer --json
+  studio.py color girl.png sketch.png -o . --variations 4 --also-reference dress.png:0.5
+  studio.py color -o=-done.png -- -girl.png -sketch.png      names that begin with a dash
+
+Further pictures of one drawing are NAME.2.png, NAME.3.png ...; colour layers are NAME.layer.png.
+--json prints one object a picture (file, reference, status, out, layer, seed, seconds, notes, error), and a last one with
+"summary": true."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="studio.py", usage=_USAGE, description=_TOP, epilog=_TOP_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="studio.py", required=True)
+    _add_color(commands)
+    _add_tools(commands)
+    _add_training(commands)
+    commands.add_parser("page", help="open the studio: what happens without a command, too (studio.py page --help)", add_help=False)
+    commands.add_parser("test", help="set up what the tests need and run them (studio.py test --help)", add_help=False)
+    return parser
+
+
+def _add_color(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    usage = "studio.py color REFERENCE LINES -o OUT [options]"
+    parser = commands.add_parser("color", help="colour drawings", usage=usage, description=_COLOR, epilog=_COLOR_EPILOG, formatter_class=raw)
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="coloured picture of the character, or a folder of them")
+    parser.add_argument("lines", type=Path, metavar="LINES", help="line drawing (or a colour picture whose lines are found), or a folder of them")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the result: a name ending in .png, or a folder")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from `studio.py models`, a model folder, or a converted .safetensors")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute (default auto)")
+    parser.add_argument("--also-reference", action="append", default=[], metavar="FILE[:WEIGHT]", help="a further reference; may be repeated")
+    parser.add_argument("--reference-weight", type=_weight, default=1.0, metavar="X", help="weight of REFERENCE beside the further ones (default 1)")
+    parser.add_argument("--layer", action="store_true", help="also write the colours without the lines, transparent, as NAME.layer.png")
+    parser.add_argument("--resume", action="store_true", help="skip what is finished with the same pictures, settings and model")
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
+    parser.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None, help="a progress bar (default: on a terminal)")
+    add_settings(parser.add_argument_group("painting"), RefOnlySettings, ALIASES)
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0 <= weight < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: a weight is 0 or more")
+    return weight
+
+
+def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("verify", help="check this program against a golden pack", description="Compare with numbers that the authors' code produced.")
+    parser.add_argument("pack", type=Path, metavar="PACK", help="folder of the pack")
+    parser.set_defaults(run=tools.verify)
+
+    parser = commands.add_parser("convert", help="make a checkpoint for A1111 or Forge", description="Write a model folder as one checkpoint file.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="model folder (unet, vae, image_encoder, ...)")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the .safetensors to write, or a folder; a .yaml is written beside it")
+    parser.set_defaults(run=tools.convert)
+
+    parser = commands.add_parser("models", help="list the models, download one", description="List the models, or download one.")
+    parser.set_defaults(run=tools.list_models)
+    actions = parser.add_subparsers(metavar="ACTION")
+    actions.add_parser("list", help="list them (what happens without an action, too)").set_defaults(run=tools.list_models)
+    action = actions.add_parser("download", help="download one, with your consent; goes on where it was stopped")
+    action.add_argument("name", metavar="NAME")
+    action.add_argument("--yes", action="store_true", help="consent without being asked")
+    action.set_defaults(run=tools.download_model)
+
+
+def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("train", help="train a model, or go on training it", description="Train what CONFIG describes; started again, it goes on.")
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml")
+    parser.add_argument("--minutes", type=float, metavar="N", help="stop after this time (started again, it goes on)")
+    parser.add_argument("--steps", type=int, metavar="N", help="train up to this step instead of the file's")
+    parser.set_defaults(run=tools.train)
+
+    parser = commands.add_parser("data", help="draw the data set of the small models", description="Make training data.")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    action = actions.add_parser("build", help="draw it, or go on drawing it (needs node and npm)")
+    action.add_argument("--out", type=Path, required=True, help="folder of the split")
+    action.add_argument("--count", type=int, required=True, metavar="N", help="records (each has two drawings)")
+    action.add_argument("--seed", type=int, default=0, metavar="N")
+    action.add_argument("--split", choices=("train", "heldout"), default="train")
+    action.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels (default 256)")
+    action.add_argument("--workers", type=int, default=1, metavar="N", help="rendering processes (default 1)")
+    action.set_defaults(run=tools.build_data)
+
+
+def main(argv: Sequence[str] | None = None, engine: color.Painter | None = None) -> int:
+    """Run one command. Returns the exit code; what went wrong is one sentence on stderr. `engine` replaces the real one for colouring."""
+    _make_streams_safe()
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv, engine)
+    except PainterError as error:
+        print(f"studio.py: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("studio.py: stopped. What is finished is kept; --resume goes on with the rest.", file=sys.stderr)
+        return Interrupted.exit_code
+    except BrokenPipeError:  # the reader of our output has gone (| head): nobody to tell, and nothing more to print at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        print(f"studio.py: {failures.sentence(error, failures.write_log(error))}", file=sys.stderr)
+        return failures.EXIT_CODE
+
+
+def _run(argv: Sequence[str], engine: color.Painter | None) -> int:
+    if argv[:1] == ["page"] or not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        from lib_refonly.studio.app import main as open_page
+
+        return open_page(argv[1:] if argv[:1] == ["page"] else argv)
+    arguments = build_parser().parse_args(argv)
+    return color.run(arguments, engine) if arguments.command == "color" else arguments.run(arguments)
+
+
+def _make_streams_safe() -> None:
+    """A file name that the terminal's encoding cannot show must not stop a run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,116 @@
+"""The commands that are not colouring: each reads its arguments, calls the one function that does the work, and prints what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from lib_refonly.errors import BadSettings, PainterError
+from lib_refonly.studio.commands.bar import Bar
+
+if TYPE_CHECKING:
+    from lib_refonly.models.download import Progress
+    from lib_refonly.models.registry import ModelEntry
+    from lib_refonly.refonly.golden import Row
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check a golden pack: one line a tensor. 0 when all are within their tolerance, else 1."""
+    from lib_refonly.refonly.golden import verify_pack
+
+    print(f"{'tensor':40} {'largest difference':>18} {'allowed':>10}")
+    rows = verify_pack(arguments.pack, lambda row: print(golden_line(row), flush=True))
+    failed = sum(not row.ok for row in rows)
+    print(f"{failed} of {len(rows)} differ." if failed else f"All {len(rows)} agree.")
+    return 1 if failed or not rows else 0
+
+
+def golden_line(row: Row) -> str:
+    """One line of the table."""
+    return f"{row.tensor:40} {row.difference:18.3g} {row.tolerance:10.1g}{'' if row.ok else '  DIFFERS'}"
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """A model folder into one file that a WebUI lists as a checkpoint."""
+    from lib_refonly.refonly.convert import to_ldm
+
+    written = to_ldm(arguments.folder, arguments.out)
+    print(f"{written} and {written.with_suffix('.yaml').name} beside it")
+    return 0
+
+
+def list_models(arguments: argparse.Namespace) -> int:
+    """The model list, with what each needs."""
+    from lib_refonly.models.registry import ModelStore
+
+    for entry in ModelStore().entries():
+        print(model_line(entry))
+    return 0
+
+
+def model_line(entry: ModelEntry) -> str:
+    """One model: name, size, memory, and where it is or why it cannot be used."""
+    needs = f"{entry.native_size} px, {entry.memory / 1e9:.1f} GB of memory"
+    if entry.problem:
+        return f"{entry.name}: cannot be used. {entry.problem}"
+    where = str(entry.path) if entry.installed else f"not installed: studio.py models download {entry.name}"
+    return f"{entry.name}: {entry.title} ({needs})\n    {where}"
+
+
+def download_model(arguments: argparse.Namespace) -> int:
+    """Fetch the released model. Nothing leaves the machine before the answer is yes."""
+    from lib_refonly.models import download as hub
+    from lib_refonly.models.registry import RELEASED, user_folder
+
+    if arguments.name != RELEASED.name:
+        raise BadSettings(f"{arguments.name!r} cannot be downloaded. There is: {RELEASED.name}.")
+    to = user_folder() / RELEASED.name
+    if not (arguments.yes or _consents(f"{hub.RELEASED.about} It goes to {to}. Download it?")):
+        raise BadSettings("Nothing was downloaded. Answer y, or give --yes, when you agree.")
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+
+    def on_progress(progress: Progress) -> None:
+        bar.show(progress.done / max(progress.total, 1), f"{progress.done / 1e9:.2f} of {progress.total / 1e9:.2f} GB, {progress.file}")
+
+    try:
+        hub.download(hub.RELEASED.repo_id, to, files=hub.RELEASED.files, on_progress=on_progress, consent=True)
+    finally:
+        bar.clear()
+    print(f"{RELEASED.name} is in {to}")
+    return 0
+
+
+def _consents(question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train what a configuration file describes, or go on training it."""
+    from lib_refonly.training.cli import main
+
+    return main(arguments.config, arguments.minutes, arguments.steps)
+
+
+def build_data(arguments: argparse.Namespace) -> int:
+    """Draw the data set that the small models are trained on, or go on drawing it.
+
+    Raises:
+        BadSettings: the folder holds another data set. PainterError: node is missing, or the generator failed.
+    """
+    from lib_refonly.training.drawings.build import build
+    from lib_refonly.training.drawings.packages import DrawingToolsMissing
+
+    try:
+        build(arguments.out, arguments.seed, arguments.count, arguments.size, arguments.split, arguments.workers)
+    except DrawingToolsMissing as error:
+        raise PainterError(str(error)) from error
+    except ValueError as error:
+        raise BadSettings(f"{error}.".replace("..", ".")) from error
+    except subprocess.CalledProcessError as error:
+        raise PainterError(f"The generator of drawings failed ({error}).") from error
+    print(f"{arguments.count} records in {arguments.out}")
+    return 0
