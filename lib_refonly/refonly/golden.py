@@ -261,7 +261,7 @@ class _Chain:
 def _note_output(module: nn.Module, name: str, seen: dict[str, Tensor]) -> Any:
     # Registered before the session's hooks, so it sees what the layer itself returns. Of two calls the last stays: the session makes K and V of
     # the image tokens after the layer has made those of the text.
-    return module.register_forward_hook(lambda _, __, out: seen.update({name: out}))
+    return module.register_forward_hook(lambda _, __, out: seen.__setitem__(name, out))
 
 
 def _threshold(text: str) -> tuple[int, int]:
