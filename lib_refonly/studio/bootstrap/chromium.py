@@ -8,27 +8,23 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ENVIRONMENT = "REFONLY_CHROMIUM"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find() -> str | None:
-    """Path of a Chromium or Chrome: what REFONLY_CHROMIUM names, or the first on PATH."""
-    named = os.environ.get(ENVIRONMENT)
-    if named:
-        return shutil.which(named)
+    """Path of the first Chromium or Chrome on PATH."""
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 def ensure(say: Callable[[str], None]) -> str | None:
     """Find a browser or install Debian's. None, after saying why and what follows, when there is none."""
     found = find()
-    if found is None and os.environ.get(ENVIRONMENT) is None and _is_debian_root():
+    if found is None and _is_debian_root():
         say("Installing Debian's chromium for the browser tests ...")
         _apt_install("chromium")
         found = find()
     if found is None:
-        say(f"No Chromium found: the browser tests will be skipped. Install it, or name one in {ENVIRONMENT}.")
+        say("No Chromium found: the browser tests will be skipped. Install it to run them too.")
     return found
 
 

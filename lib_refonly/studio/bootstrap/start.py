@@ -91,11 +91,9 @@ def _test(argv: Sequence[str], setup: Setup) -> int:
         return 0
     own = {word for word in ("--setup-only", "--dev") if word in argv}
     ensure(("studio", "test", "ldm", *(["dev"] if "--dev" in own else [])), setup, _say)
-    browser = chromium.ensure(_say)
+    chromium.ensure(_say)
     if "--setup-only" in own:
         return 0
-    if browser:
-        os.environ[chromium.ENVIRONMENT] = browser
     os.chdir(setup.root)
     return become([str(venv_python(setup.venv)), "-m", "pytest", "-rs", *(word for word in argv if word not in own)])
 
@@ -119,9 +117,7 @@ def ensure(names: Sequence[str], setup: Setup, say: Callable[[str], None]) -> No
                 stamp.add(group, dict(wanted)[group])
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CannotWrite(
-            f"{setup.root} cannot be written ({reason}). Move this folder to where you may write, then start again."
-        ) from error
+        raise CannotWrite(f"{setup.root} cannot be written ({reason}). Move this folder to where you may write, then start again.") from error
     say(f"Ready after {time.monotonic() - begun:.0f} s.\n")
 
 
