@@ -1,0 +1,1 @@
+"""The stand-alone application and its command line."""
