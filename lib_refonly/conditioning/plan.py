@@ -1,0 +1,112 @@
+"""The plan: what a method wants inside the UNet, said without naming a host.
+
+A plan is a list of injections. An image prompt goes into cross-attention (attn2), an input feature is added after conv_in. Each injection says
+how strongly it acts, on which part of the run (`Window`), on which rows of the batch (`roles`), and where in the picture (`mask`). How it gets
+there is the host's business (`lib_refonly.hosts`).
+
+Progress is read off the timestep that the UNet is called with, not off a sampler's step counter: 0 is pure noise (t = T-1), 1 is the finished
+picture (t = 0). So a start or an end means the same with every sampler, step count and host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from lib_refonly.errors import BadSettings
+
+COND, UNCOND, PARTIAL = "cond", "uncond", "partial"
+"""Roles of rows. PARTIAL rows see the blueprint without the image prompt: the middle term of two guidance scales."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the run in which something acts, as fractions from noise (0) to picture (1), both ends included."""
+
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end <= 1:
+            raise BadSettings(f"Start {self.start:g} and end {self.end:g}: both lie between 0 and 1, and the start is not after the end.")
+
+    def holds(self, progress: float) -> bool:
+        return self.start - 1e-6 <= progress <= self.end + 1e-6
+
+
+@dataclass(frozen=True)
+class Projection:
+    """K and V weights of one attn2 for image tokens, [inner, width] each, where an adapter brings its own."""
+
+    to_k: Tensor
+    to_v: Tensor
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """One picture's tokens, [1 or rows, n, width]. `weight` multiplies its attention weights before they are normalised with the other
+    pictures' (so it shares out one attention, it does not scale the result). `mask`: [H, W] in [0, 1], where on the canvas it acts."""
+
+    tokens: Tensor
+    weight: float = 1.0
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens.dim() != 3:
+            raise BadSettings(f"Image tokens have the shape [rows, tokens, width], not {list(self.tokens.shape)}.")
+        if not self.weight >= 0:
+            raise BadSettings(f"The weight of a reference is {self.weight:g}; it can't be negative.")
+
+
+@dataclass(frozen=True)
+class ImagePrompt:
+    """Pictures for cross-attention.
+
+    replace: the picture stands in for the text, as in Reference Only: out = (1 - strength) * text + strength * picture. Otherwise it is added
+    beside the text (decoupled attention): out = text + strength * picture. `projections` maps a site's name to an adapter's own K and V;
+    without it the layer's own to_k and to_v read the tokens. `site_weights` multiplies the strength at single sites (default 1).
+    """
+
+    pictures: tuple[ImageTokens, ...]
+    strength: float = 1.0
+    replace: bool = True
+    window: Window = field(default_factory=Window)
+    roles: frozenset[str] = frozenset({COND})
+    projections: Mapping[str, Projection] | None = None
+    site_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        return self.strength != 0 and any(p.weight > 0 for p in self.pictures)
+
+
+@dataclass(frozen=True)
+class InputFeature:
+    """A feature [1 or rows, channels, h, w] added to conv_in's output, before the first skip is kept. `mask`: [H, W] in [0, 1]."""
+
+    feature: Tensor
+    strength: float = 1.0
+    mask: Tensor | None = None
+    window: Window = field(default_factory=Window)
+    roles: frozenset[str] = frozenset({COND, PARTIAL})
+
+    @property
+    def active(self) -> bool:
+        return self.strength != 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one method injects. A plan without an active injection leaves the UNet alone."""
+
+    image_prompts: tuple[ImagePrompt, ...] = ()
+    input_features: tuple[InputFeature, ...] = ()
+
+    def active(self) -> Plan:
+        """The plan without what has no strength."""
+        return Plan(tuple(p for p in self.image_prompts if p.active), tuple(f for f in self.input_features if f.active))
+
+    def __bool__(self) -> bool:
+        return bool(self.image_prompts or self.input_features)

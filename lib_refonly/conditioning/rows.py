@@ -1,0 +1,58 @@
+"""Which rows of a UNet call an injection reaches, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib_refonly.errors import BadSettings
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the UNet. `roles` has one entry a row; `height`, `width` are the latent's; `progress` goes from 0 (noise) to 1 (picture)."""
+
+    roles: tuple[str, ...]
+    height: int
+    width: int
+    progress: float
+
+    def reached(self, roles: Collection[str]) -> list[int]:
+        return [i for i, role in enumerate(self.roles) if role in roles]
+
+
+def spread_roles(chunks: Sequence[str], rows: int) -> tuple[str, ...]:
+    """Roles of `rows` rows that consist of equal chunks, in order: ("uncond", "cond") over 4 rows is u, u, c, c.
+
+    Raises:
+        BadSettings: the rows can't be shared out equally.
+    """
+    if not chunks or rows % len(chunks):
+        raise BadSettings(f"A batch of {rows} rows can't be shared out among {len(chunks)} parts ({', '.join(chunks)}).")
+    return tuple(role for role in chunks for _ in range(rows // len(chunks)))
+
+
+def progress_of(timestep: Tensor | float, last: int = 999) -> float:
+    """0 at t = `last` (noise), 1 at t = 0 (picture). All rows of a call share one timestep; k-diffusion's may be fractional."""
+    t = float(timestep.reshape(-1)[0]) if isinstance(timestep, Tensor) else float(timestep)
+    return 1.0 - min(max(t, 0.0), last) / last
+
+
+def per_row(values: Tensor, reached: Sequence[int], rows: int) -> Tensor:
+    """Values made for one row or for the n pictures of a batch -> one for each reached row.
+
+    A reached row takes the value of its place among the rows with the same chunk: values [1, ...] serve all, values [n, ...] repeat every n
+    rows, which is how hosts lay a batch of n out beside its unconditional half.
+
+    Raises:
+        BadSettings: the number of values divides neither.
+    """
+    n = values.shape[0]
+    if n == 1:
+        return values.expand(len(reached), *values.shape[1:])
+    if rows % n:
+        raise BadSettings(f"{n} conditions can't be shared out among the {rows} rows of one UNet call.")
+    return values[torch.tensor([i % n for i in reached], device=values.device)]

@@ -1,0 +1,52 @@
+"""diffusers' UNet2DConditionModel: where the injections go in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lib_refonly.conditioning.plan import Plan
+from lib_refonly.hosts.anatomy import Anatomy, Site
+from lib_refonly.hosts.session import Session
+
+
+def session(unet: Any, plan: Plan) -> Session:
+    """`with session(unet, plan) as s:` the UNet follows the plan. Set `s.roles` before calls whose rows are not all conditional."""
+    return Session(anatomy(unet), plan)
+
+
+def anatomy(unet: Any) -> Anatomy:
+    """The injection points of a UNet2DConditionModel of any size (SD 1.x, 2.x, SDXL and small ones)."""
+    return Anatomy(unet, unet.conv_in, tuple(_sites(unet)), _read_call, "encoder_hidden_states")
+
+
+def _read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Any]:
+    sample = args[0] if args else kwargs["sample"]
+    timestep = args[1] if len(args) > 1 else kwargs["timestep"]
+    return sample, timestep
+
+
+def _sites(unet: Any) -> Iterator[Site]:
+    layers = unet.config.layers_per_block
+    per_block = list(layers) if isinstance(layers, list | tuple) else [layers] * len(unet.down_blocks)
+    number = 1
+    for block, count in zip(unet.down_blocks, per_block, strict=True):
+        for j, transformer in enumerate(getattr(block, "attentions", ())):
+            yield from _transformer(transformer, f"IN{number + j:02d}")
+        number += count + 1  # the downsampler is a block of its own in ldm
+    if unet.mid_block is not None:
+        for transformer in getattr(unet.mid_block, "attentions", ()):
+            yield from _transformer(transformer, "M00")
+    number = 0
+    for block, count in zip(unet.up_blocks, reversed(per_block), strict=True):
+        for j, transformer in enumerate(getattr(block, "attentions", ())):
+            yield from _transformer(transformer, f"OUT{number + j:02d}")
+        number += count + 1
+
+
+def _transformer(transformer: nn.Module, block: str) -> Iterator[Site]:
+    for i, layer in enumerate(transformer.transformer_blocks):  # type: ignore[arg-type]
+        a = layer.attn2
+        yield Site(f"{block}.{i}", a, a.to_q, a.to_k, a.to_v, a.to_out[0], a.heads, a.to_k.in_features)

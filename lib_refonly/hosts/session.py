@@ -1,0 +1,184 @@
+"""A session: a plan inside a UNet for the length of a `with`.
+
+It works by module hooks alone, so it composes with whatever else patches the UNet (LoRA in its Linears, another attention function, a
+ControlNet that calls the blocks itself, token merging) and leaves nothing behind: no class is touched, no forward replaced, no module added.
+
+Three hooks at each attn2: the layer's own q is caught after to_q; the picture's attention is mixed in just before to_out, so that to_out and
+its bias act once; and where the picture replaces the text altogether, the text that the layer would attend to is cut to one token, since its
+result is not used. What does not depend on t (K and V of the image tokens at every layer) is computed at the first call and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_refonly.conditioning.attention import attend, mix, picture_bias, token_grid
+from lib_refonly.conditioning.plan import COND, ImagePrompt, InputFeature, Plan
+from lib_refonly.conditioning.rows import Call, per_row, progress_of, spread_roles
+from lib_refonly.errors import BadModel
+from lib_refonly.hosts.anatomy import Anatomy, Site
+
+
+class Session:
+    """Use as a context manager. `roles` says what the rows of the next UNet calls are: equal chunks in order, e.g. ("uncond", "cond")."""
+
+    def __init__(self, anatomy: Anatomy, plan: Plan) -> None:
+        self.anatomy, self.plan = anatomy, plan.active()
+        self.roles: Sequence[str] = (COND,)
+        self._stack = ExitStack()
+        self._call: Call | None = None
+        _check_widths(anatomy, self.plan)
+
+    def __enter__(self) -> Session:
+        if self.plan:
+            with ExitStack() as stack:
+                self._install(stack)
+                self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._call = None
+
+    def _install(self, stack: ExitStack) -> None:
+        keep = lambda handle: stack.callback(handle.remove)  # noqa: E731
+        keep(self.anatomy.unet.register_forward_pre_hook(self._begin_call, with_kwargs=True))
+        if self.plan.input_features:
+            keep(self.anatomy.conv_in.register_forward_hook(self._add_features))
+        for prompt in self.plan.image_prompts:
+            for site in self.anatomy.sites:
+                strength = prompt.strength * prompt.site_weights.get(site.name, prompt.site_weights.get(site.name.split(".")[0], 1.0))
+                if strength:
+                    self._install_site(_SiteInjection(self, site, prompt, strength), keep)
+
+    def _install_site(self, injection: _SiteInjection, keep: Any) -> None:
+        # A prompt that replaces acts on the text's result, before anything that is added beside it, in whichever order sessions were entered.
+        site, first = injection.site, injection.prompt.replace
+        keep(site.attention.register_forward_pre_hook(injection.cut_text, with_kwargs=True))
+        keep(site.to_q.register_forward_hook(injection.catch_q))
+        keep(site.to_out.register_forward_pre_hook(injection.mix_in, prepend=first))
+
+    def _begin_call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sample, timestep = self.anatomy.read_call(args, kwargs)
+        rows, _, height, width = sample.shape
+        self._call = Call(spread_roles(self.roles, rows), height, width, progress_of(timestep))
+
+    def _add_features(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
+        call = self.call
+        for feature in self.plan.input_features:
+            reached = call.reached(feature.roles) if feature.window.holds(call.progress) else []
+            if reached:
+                out = _add_rows(out, _weighed(feature, out), reached)
+        return out
+
+    @property
+    def call(self) -> Call:
+        """The UNet call under way."""
+        if self._call is None:
+            raise RuntimeError("A block of the UNet was called outside a call of the UNet itself")
+        return self._call
+
+
+class _SiteInjection:
+    """One image prompt at one attn2."""
+
+    def __init__(self, session: Session, site: Site, prompt: ImagePrompt, strength: float) -> None:
+        self.session, self.site, self.prompt, self.strength = session, site, prompt, strength
+        self._kv: tuple[Tensor, Tensor] | None = None
+        self._biases: dict[tuple[int, int], tuple[Tensor | None, Tensor | None]] = {}
+        self._q: Tensor | None = None
+
+    def cut_text(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """attn2's context down to one token where nothing of the text's attention is kept."""
+        call, prompt = self.session.call, self.prompt
+        whole = prompt.replace and self.strength == 1 and all(p.mask is None for p in prompt.pictures)
+        if not whole or not prompt.window.holds(call.progress) or len(call.reached(prompt.roles)) < len(call.roles):
+            return None
+        name = self.session.anatomy.context
+        if isinstance(kwargs.get(name), Tensor):
+            return args, kwargs | {name: kwargs[name][:, :1]}
+        if len(args) > 1 and isinstance(args[1], Tensor):
+            return (args[0], args[1][:, :1], *args[2:]), kwargs
+        return None
+
+    def catch_q(self, _: nn.Module, __: Any, q: Tensor) -> None:
+        self._q = q
+
+    def mix_in(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        call, q, base = self.session.call, self._q, args[0]
+        self._q = None
+        reached = call.reached(self.prompt.roles) if self.prompt.window.holds(call.progress) else []
+        if not reached or q is None:
+            return None
+        every = len(reached) == base.shape[0]
+        k, v = (per_row(t, reached, base.shape[0]) for t in self._keys_values(q))
+        bias, covered = self._bias(call, q.shape[1])
+        image = attend(q if every else q[reached], k, v, self.site.heads, bias)
+        gate = self.strength if covered is None else (self.strength * covered).to(base)
+        if every:
+            return (mix(base, image, gate, self.prompt.replace), *args[1:])
+        out = base.clone()
+        out[reached] = mix(base[reached], image, gate, self.prompt.replace)
+        return (out, *args[1:])
+
+    def _keys_values(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        if self._kv is None:
+            tokens = torch.cat([p.tokens for p in self._pictures], 1).to(like)
+            projection = (self.prompt.projections or {}).get(self.site.name)
+            if projection is None:
+                self._kv = self.site.to_k(tokens), self.site.to_v(tokens)
+            else:
+                self._kv = tokens @ projection.to_k.to(like).T, tokens @ projection.to_v.to(like).T
+        return self._kv
+
+    def _bias(self, call: Call, tokens: int) -> tuple[Tensor | None, Tensor | None]:
+        key = (call.height, call.width)
+        if key not in self._biases:
+            pictures = self._pictures
+            plain = all(p.mask is None for p in pictures)
+            grid = (1, tokens) if plain else token_grid(call.height, call.width, tokens)
+            self._biases[key] = picture_bias(
+                [p.tokens.shape[1] for p in pictures], [p.weight for p in pictures], [p.mask for p in pictures], grid
+            )
+        return self._biases[key]
+
+    @property
+    def _pictures(self) -> tuple[Any, ...]:
+        return tuple(p for p in self.prompt.pictures if p.weight > 0)
+
+
+def _weighed(feature: InputFeature, like: Tensor) -> Tensor:
+    value = feature.feature.to(like)
+    if value.shape[-2:] != like.shape[-2:]:
+        raise BadModel(
+            f"The lines' feature is {value.shape[-1]}x{value.shape[-2]}, the picture's latent {like.shape[-1]}x{like.shape[-2]}."
+        )
+    if feature.mask is not None:
+        mask = feature.mask[None, None].float()
+        value = value * nn.functional.interpolate(mask, size=like.shape[-2:], mode="area").to(like)
+    return value * feature.strength
+
+
+def _add_rows(out: Tensor, value: Tensor, reached: list[int]) -> Tensor:
+    value = per_row(value, reached, out.shape[0])
+    if len(reached) == out.shape[0]:
+        return out + value
+    out = out.clone()
+    out[reached] += value
+    return out
+
+
+def _check_widths(anatomy: Anatomy, plan: Plan) -> None:
+    for prompt in plan.image_prompts:
+        if prompt.projections is None:
+            for picture in prompt.pictures:
+                if picture.tokens.shape[-1] != anatomy.width:
+                    raise BadModel(
+                        f"This image encoder gives tokens of width {picture.tokens.shape[-1]}, but the model's cross-attention reads "
+                        f"{anatomy.width}. They belong to different models."
+                    )
