@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,10 +86,9 @@ def read_task(arguments: argparse.Namespace) -> Task:
 
 def read_model(text: str) -> tuple[str, Path | None]:
     """(name, None) for a model of the list. (name, path) for a folder or a file: a text with a slash, or one that ends in .safetensors."""
-    path = Path(text)
-    if path.suffix != ".safetensors" and len(path.parts) == 1 and text not in (".", ".."):
+    if not (text.endswith(".safetensors") or "/" in text or os.sep in text or text in (".", "..")):
         return text, None
-    path = path.expanduser().resolve()
+    path = Path(text).expanduser().resolve()
     return (path.stem if path.suffix == ".safetensors" else path.name), path
 
 
