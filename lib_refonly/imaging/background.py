@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_refonly.errors import BadSettings
-from lib_refonly.imaging.regions import Mask, border_sides, closed_regions, default_gap, line_mask, nearest_label
+from lib_refonly.imaging.regions import Mask, border_sides, closed_regions, default_gap, from_nearest, line_mask, nearest_label, pieces_of
 
 Rgb = tuple[int, int, int]
 
@@ -141,18 +141,17 @@ def _flood(rgb: NDArray[np.uint8], colour: Rgb, gap: int) -> NDArray[np.uint8]:
 
 def _swallow_specks(outside: Mask) -> Mask:
     """JPEG leaves blots of odd colour beside outlines; islands that small are no part of a character."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats((~outside).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    speck = stats[:count, cv2.CC_STAT_AREA] < max(24, (max(outside.shape) / 128) ** 2)
+    pieces, area = pieces_of(~outside, connectivity=8)
+    speck = area < max(24, (max(outside.shape) / 128) ** 2)
     return outside | speck[pieces]
 
 
 def _grown_from_solid(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Replace the colours of half-transparent pixels, which hold some of the old ground, by those of the nearest solid ones."""
     solid = alpha >= 243
-    if solid.all() or not solid.any():
+    if not solid.any():
         return rgb
-    _, index = cv2.distanceTransformWithLabels((~solid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    return rgb[solid][index - 1]
+    return from_nearest(rgb, solid)[0]
 
 
 def _lay(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, ground: Rgb) -> Image.Image:
@@ -179,4 +178,4 @@ def _frame(shape: tuple[int, ...]) -> Mask:
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """L 0..100, a and b about -127..127."""
-    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)

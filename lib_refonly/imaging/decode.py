@@ -60,7 +60,10 @@ class Limits:
     side: int = 16384
 
 
-def open_picture(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: Limits = Limits()) -> Image.Image:
+DEFAULT_LIMITS = Limits()
+
+
+def open_picture(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """Open a picture from a path, from bytes, or from a binary stream.
 
     Returns: 8-bit RGB, or RGBA when the transparency says something; turned upright by its EXIF; the first frame of an animation; in sRGB
@@ -72,7 +75,7 @@ def open_picture(source: str | os.PathLike[str] | bytes | BinaryIO, *, limits: L
     return decode(read_source(source, limits), limits)
 
 
-def decode(data: bytes, limits: Limits = Limits()) -> Image.Image:
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """`open_picture` for bytes already in memory."""
     image = open_header(data, limits)
     try:
@@ -82,7 +85,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> Image.Image:
         raise BadPicture(f"The picture is damaged or cut off ({_reason(error)}). Save or download it again.") from error
 
 
-def decode_base64(text: str, limits: Limits = Limits()) -> Image.Image:
+def decode_base64(text: str, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """Open a picture that an API sent as base64 text or as a data: URL. Paths and addresses are refused; neither disk nor network is touched.
 
     Raises:
@@ -107,7 +110,7 @@ def decode_base64(text: str, limits: Limits = Limits()) -> Image.Image:
     return decode(_check_bytes(data, limits), limits)
 
 
-def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, limits: Limits = Limits()) -> bytes:
+def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """The bytes of a picture file, an upload or a stream: at most `limits.bytes`, and never from a pipe or a device.
 
     Raises:
@@ -161,7 +164,7 @@ def _check_bytes(data: bytes, limits: Limits) -> bytes:
     return data
 
 
-def open_header(data: bytes, limits: Limits = Limits()) -> Image.Image:
+def open_header(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image.Image:
     """Read only the header. The pixels of the picture that comes back are not decoded yet, and its size is within `limits`.
 
     Raises:
@@ -270,12 +273,12 @@ def _white_of(image: Image.Image, brightest: float) -> float:
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert by the embedded colour profile where it fits the mode; without one, or with a broken one, leave the numbers alone."""
     if image.mode == "LAB":
-        return _through_profile(image, ImageCms.createProfile("LAB"), "RGB")
+        return _through_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "RGB")
     if not profile or len(profile) > _MAX_ICC or image.mode not in ("RGB", "RGBA", "CMYK"):
         return image
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if embedded.profile.xcolor_space.strip() != image.mode[:4].replace("RGBA", "RGB") or "sRGB" in (embedded.profile.profile_description or ""):
+        if not _wants_conversion(embedded, "CMYK" if image.mode == "CMYK" else "RGB"):
             return image
         if image.mode != "RGBA":
             return _through_profile(image, embedded, "RGB")
@@ -286,7 +289,12 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image
 
 
-def _through_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile, mode: str) -> Image.Image:
+def _wants_conversion(profile: ImageCms.ImageCmsProfile, space: str) -> bool:
+    """A profile for pictures of this colour space that is not plain sRGB."""
+    return str(getattr(profile.profile, "xcolor_space", "")).strip() == space and "sRGB" not in ImageCms.getProfileDescription(profile)
+
+
+def _through_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile, mode: str) -> Image.Image:
     converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=mode)
     assert converted is not None  # None only with inPlace=True
     return converted

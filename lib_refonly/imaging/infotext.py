@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lib_refonly.errors import CannotWrite
-from lib_refonly.imaging.decode import DECODER_ERRORS, Limits, open_header, read_source
+from lib_refonly.imaging.decode import DECODER_ERRORS, DEFAULT_LIMITS, Limits, open_header, read_source
 
 MAX_INFOTEXT = 1_000_000
 """Characters. A longer text is no infotext."""
@@ -104,7 +104,7 @@ def png_bytes(image: Image.Image, infotext: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def read_png_infotext(picture: Image.Image | bytes | str | os.PathLike[str], *, limits: Limits = Limits()) -> str:
+def read_png_infotext(picture: Image.Image | bytes | str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> str:
     """The infotext inside a PNG (tEXt, iTXt, zTXt) or a JPEG, WebP or AVIF (EXIF UserComment); "" when there is none, or only nonsense.
 
     Raises:

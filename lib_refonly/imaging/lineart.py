@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_refonly.errors import BadSettings
+from lib_refonly.imaging.regions import pieces_of
 
 Rgb = NDArray[np.uint8]
 Grey = NDArray[np.uint8]
@@ -64,7 +65,7 @@ def adaptive_lines(rgb: Rgb, block: int = 5, c: int = 7) -> Grey:
     """
     if block < 3 or block % 2 == 0:
         raise BadSettings(f"The line window is an odd number from 3; {block} is not.")
-    return cv2.adaptiveThreshold(grey(rgb), 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, block, c)
+    return np.asarray(cv2.adaptiveThreshold(grey(rgb), 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, block, c), np.uint8)
 
 
 def find_blueprint(picture: Image.Image, *, lines: str = "auto", polarity: str = "auto", block: int = 5, c: int = 7) -> LineArt:
@@ -121,7 +122,8 @@ def _look(rgb: Rgb) -> Rgb:
     """At most `_LOOK` px on the longer side."""
     height, width = rgb.shape[:2]
     scale = min(1.0, _LOOK / max(height, width))
-    return cv2.resize(rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _find_polarity(rgb: Rgb) -> str:
@@ -198,7 +200,7 @@ def _is_painted(rgb: Rgb, paper: Unit) -> bool:
 def _stretch(paper: Unit, shape: tuple[int, ...]) -> Unit:
     if paper.shape[:2] == (1, 1):
         return paper
-    return cv2.resize(paper, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(paper, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _ink(rgb: Rgb, paper: Unit) -> Grey:
@@ -240,7 +242,7 @@ def _full_stroke(ink: Unit, noise: float) -> float:
 
 def _without_specks(ink: Grey, strong: int = 90) -> Grey:
     """Keep what hangs together with something that is surely a stroke (hysteresis)."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats((ink > 0).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
-    keep = (np.bincount(pieces[ink >= strong], minlength=count) > 0) & (stats[:, cv2.CC_STAT_AREA] >= 4)
+    pieces, area = pieces_of(ink > 0, connectivity=8)
+    keep = (np.bincount(pieces[ink >= strong], minlength=len(area)) > 0) & (area >= 4)
     keep[0] = False
     return np.where(keep[pieces], ink, 0).astype(np.uint8)

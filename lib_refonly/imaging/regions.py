@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+T = TypeVar("T", bound=np.generic)
 Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
@@ -34,7 +37,7 @@ def closed_regions(lines: Mask, gap: int) -> Labels:
     wide front (corners) or begin a region of their own (behind a gap, contact is short). No ball ever crosses a line.
     """
     free = ~lines
-    depth = cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    depth = depth_of(free)
     labels = np.zeros(lines.shape, np.int32)
     for radius in _radii(gap):
         core = (depth > radius) & (labels == 0)
@@ -55,9 +58,8 @@ def _radii(gap: int) -> list[float]:
 
 def _add(labels: Labels, core: Mask, radius: float, free: Mask, *, may_found: bool) -> Labels:
     """Give every connected piece of `core` the region it touches widely, or a new one; then let it grow back by the ball's radius."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(core.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-    touched, contact = _contacts(labels, pieces, count)
-    area = stats[:, cv2.CC_STAT_AREA]
+    pieces, area = pieces_of(core, connectivity=4)
+    touched, contact = _contacts(labels, pieces, len(area))
     joins = (contact > _LEAK * np.sqrt(area)) | ((contact > 0) & (not may_found))
     joins[0] = False
     name = np.where(joins, touched, 0)
@@ -92,15 +94,28 @@ def _grow(labels: Labels, radius: float, free: Mask) -> Labels:
 
 def nearest_label(labels: Labels) -> tuple[Labels, NDArray[np.float32]]:
     """For every pixel the label of the nearest labelled (non-zero) pixel, and how far it is in px."""
-    distance, index = cv2.distanceTransformWithLabels((labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    return take_nearest(labels, labels != 0, index), distance
+    return from_nearest(labels, labels != 0)
 
 
-def take_nearest(values: NDArray, known: Mask, index: NDArray[np.int32]) -> NDArray:
-    """Values of the nearest known pixel. `index` is OpenCV's DIST_LABEL_PIXEL map of the same `known` mask; it numbers them in raster order."""
+def from_nearest(values: NDArray[T], known: Mask) -> tuple[NDArray[T], NDArray[np.float32]]:
+    """Give every pixel the value of the nearest known one ([H, W] or [H, W, C]; zeros when none is known), and say how far it is in px."""
     if not known.any():
-        return np.zeros_like(values)
-    return np.take(values[known], index - 1, axis=0)
+        return np.zeros_like(values), np.full(known.shape, np.inf, np.float32)
+    unknown = (~known).astype(np.uint8)
+    distance, index = cv2.distanceTransformWithLabels(unknown, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    # OpenCV numbers the known pixels in raster order, from 1: the order of boolean indexing.
+    return np.take(values[known], index - 1, axis=0), np.asarray(distance, np.float32)
+
+
+def depth_of(mask: Mask) -> NDArray[np.float32]:
+    """How far inside the mask a pixel lies, in px; 0 outside."""
+    return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5), np.float32)
+
+
+def pieces_of(mask: Mask, connectivity: int) -> tuple[Labels, NDArray[np.int64]]:
+    """The connected pieces of a mask, numbered from 1 (0 is what is not in it), and the area of each number in px."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S)
+    return np.asarray(pieces, np.int32), np.asarray(stats[:, cv2.CC_STAT_AREA], np.int64)
 
 
 def border_sides(labels: Labels) -> NDArray[np.bool_]:

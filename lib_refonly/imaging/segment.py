@@ -5,6 +5,7 @@ Runs through onnxruntime where it is installed, else through OpenCV. Nothing is 
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -78,8 +79,7 @@ def _read(path: Path) -> bytes:
 
 
 def _with_onnxruntime(path: Path, data: bytes) -> Run:
-    import onnxruntime
-
+    onnxruntime = importlib.import_module("onnxruntime")  # by name: it is optional, and type checkers need not know it
     wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
     try:
         session = onnxruntime.InferenceSession(data, providers=wanted)
@@ -89,7 +89,7 @@ def _with_onnxruntime(path: Path, data: bytes) -> Run:
 
     def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            return np.asarray(session.run(None, {feed: pixels})[0])
+            return np.asarray(session.run(None, {feed: pixels})[0], np.float32)
         except Exception as error:  # as above
             raise BadModel(_unusable(path)) from error
 
@@ -105,7 +105,7 @@ def _with_opencv(path: Path, data: bytes) -> Run:
     def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
             net.setInput(pixels)
-            return np.asarray(net.forward())
+            return np.asarray(net.forward(), np.float32)
         except cv2.error as error:
             raise BadModel(_unusable(path)) from error
 

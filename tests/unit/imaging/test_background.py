@@ -3,13 +3,14 @@
 import io
 
 import cv2
-from . import sketches
 import numpy as np
 import pytest
 from PIL import Image
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.background import cut_out, find_background, on_background, outside_of_lines
+
+from . import sketches
 
 FACE = sketches.face(300, 300, pen=0.01)
 # What an outline encloses: its anti-aliased rim is neither in nor out.
@@ -53,7 +54,8 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 )
 def test_backgrounds_are_recognised(picture, kind, colour):
     found = find_background(picture)
-    assert found.kind == kind and np.abs(np.subtract(found.colour, colour)).max() <= 3
+    assert found.kind == kind
+    assert np.abs(np.subtract(found.colour, colour)).max() <= 3
 
 
 def test_a_scene_is_left_alone():
@@ -124,7 +126,8 @@ def test_outside_of_lines(size, broken):
     outside = np.asarray(outside_of_lines(drawing.blueprint, gap=round(0.012 * size[1])))
     core = cv2.erode(drawing.inside.astype(np.uint8), np.ones((7, 7))) > 0
     far = cv2.dilate(drawing.inside.astype(np.uint8), np.ones((11, 11))) == 0
-    assert (outside[core] == 0).mean() > 0.998 and (outside[far] == 255).mean() > 0.999
+    assert (outside[core] == 0).mean() > 0.998
+    assert (outside[far] == 255).mean() > 0.999
 
 
 def test_outside_of_an_empty_sheet_is_everything():

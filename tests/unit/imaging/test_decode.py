@@ -26,7 +26,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 def test_every_format_opens(kind):
     options = {"lossless": True} if kind == "WEBP" else {"quality": 95} if kind in ("JPEG", "AVIF") else {}
     opened = open_picture(encoded(PICTURE, kind, **options))
-    assert opened.mode == "RGB" and opened.size == PICTURE.size
+    assert opened.mode == "RGB"
+    assert opened.size == PICTURE.size
     assert np.abs(np.asarray(opened, int) - RGB).mean() < 6
 
 
@@ -54,12 +55,14 @@ def test_float_tiff_with_nan_opens():
     values = np.full((4, 4), 0.5, np.float32)
     values[0, 0], values[1, 1] = np.nan, np.inf
     opened = np.asarray(open_picture(encoded(Image.fromarray(values), "TIFF")))[..., 0]
-    assert opened[0, 0] == 0 and opened[2, 2] == 128
+    assert opened[0, 0] == 0
+    assert opened[2, 2] == 128
 
 
 def test_cmyk_jpeg_has_its_colours():
     opened = open_picture(encoded(Image.new("RGB", (32, 32), (200, 40, 60)).convert("CMYK"), "JPEG", quality=95))
-    assert opened.mode == "RGB" and np.abs(np.asarray(opened, int) - (200, 40, 60)).max() < 8
+    assert opened.mode == "RGB"
+    assert np.abs(np.asarray(opened, int) - (200, 40, 60)).max() < 8
 
 
 def test_lab_tiff_becomes_rgb():
@@ -101,14 +104,23 @@ def test_transparency_is_kept_only_if_it_says_something():
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([255, 255, 255, 0, 0, 0])
     palette.putpixel((1, 1), 1)
-    assert open_picture(encoded(palette, transparency=0)).getpixel((0, 0))[3] == 0
+    assert open_picture(encoded(palette, transparency=0)).getchannel("A").getextrema() == (0, 255)
 
 
 def test_a_colour_profile_is_converted_to_srgb():
-    adobe_like = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    plain = open_picture(encoded(PICTURE, icc_profile=adobe_like.tobytes()))
-    assert np.array_equal(np.asarray(plain), RGB)
-    assert open_picture(encoded(PICTURE, icc_profile=b"nonsense")).size == PICTURE.size
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Another profile: sRGB under a different name, whose red and green primaries have changed places.
+    swapped = srgb.replace("sRGB".encode("utf-16-be"), "grRB".encode("utf-16-be"))
+    swapped = swapped.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+    for mode in ("RGB", "RGBA"):
+        picture = PICTURE.convert(mode)
+        if mode == "RGBA":
+            picture.putpixel((0, 0), (0, 0, 0, 0))
+        opened = np.asarray(open_picture(encoded(picture, icc_profile=swapped)), int)
+        assert np.abs(opened[1:, :, :3] - RGB[1:, :, [1, 0, 2]]).max() <= 2
+        assert opened.shape[2] == len(mode)
+    for harmless in (srgb, b"nonsense", swapped[:200]):
+        assert np.array_equal(np.asarray(open_picture(encoded(PICTURE, icc_profile=harmless))), RGB)
 
 
 def test_nothing_of_the_file_stays_attached():

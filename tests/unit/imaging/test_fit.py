@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from .golden_pack import tensors
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -10,15 +9,21 @@ from PIL import Image
 from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.fit import Letterbox, multiples_of_8
 
+from .golden_pack import tensors
+
 SIDES = st.integers(1, 5000)
 
 
 @given(SIDES, SIDES, st.integers(1, 2048), st.sampled_from([1, 8, 64]))
 def test_geometry(width, height, longer, multiple):
     box = Letterbox.of((width, height), longer, multiple)
-    assert max(box.inner) == longer and min(box.inner) >= 1
+    assert max(box.inner) == longer
+    assert min(box.inner) >= 1
     for canvas, inner, offset in zip(box.canvas, box.inner, box.offset, strict=True):
-        assert canvas % multiple == 0 and 0 <= canvas - inner < multiple and 0 <= offset and offset + inner <= canvas
+        assert canvas % multiple == 0
+        assert 0 <= canvas - inner < multiple
+        assert offset >= 0
+        assert offset + inner <= canvas
 
 
 @pytest.mark.parametrize("size", [(100, 37), (511, 300), (1000, 250), (64, 64)])
@@ -31,7 +36,8 @@ def test_a_gradient_comes_back_where_it_was(size, longer):
     middle = (slice(size[1] // 8, -(size[1] // 8)), slice(size[0] // 8, -(size[0] // 8)))
     difference = (back - gradient)[middle]
     # A shift of half a pixel of the smaller picture would be a constant difference of up to 210 / 64 / 2 levels.
-    assert abs(difference.mean()) < 0.15 and np.abs(difference).max() <= 2
+    assert abs(difference.mean()) < 0.15
+    assert np.abs(difference).max() <= 2
 
 
 @pytest.mark.parametrize("longer", [300, 512, 1024])
@@ -54,7 +60,9 @@ def test_padding_is_the_fill_and_nothing_when_it_fits():
     picture = Image.new("RGB", (100, 50), "red")
     canvas = np.asarray(Letterbox.of((100, 50), 100).apply(picture, (1, 2, 3)))
     assert canvas.shape == (56, 104, 3)
-    assert (canvas[:3] == (1, 2, 3)).all() and (canvas[3:53, 2:102] == (255, 0, 0)).all() and (canvas[53:] == (1, 2, 3)).all()
+    assert (canvas[:3] == (1, 2, 3)).all()
+    assert (canvas[3:53, 2:102] == (255, 0, 0)).all()
+    assert (canvas[53:] == (1, 2, 3)).all()
     assert np.array_equal(np.asarray(Letterbox.of((64, 32), 64).apply(picture.resize((64, 32)))), np.asarray(picture.resize((64, 32))))
 
 

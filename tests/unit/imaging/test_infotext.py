@@ -36,7 +36,9 @@ def test_prompts_round_trip(prompt, negative):
 @given(st.text())
 def test_any_text_can_be_read(text):
     prompt, negative, fields = it.read_infotext(text)
-    assert isinstance(prompt, str) and isinstance(negative, str) and all(isinstance(value, str) for value in fields.values())
+    assert isinstance(prompt, str)
+    assert isinstance(negative, str)
+    assert all(isinstance(value, str) for value in fields.values())
 
 
 def test_numbers_and_nothing():
@@ -48,12 +50,15 @@ def test_numbers_and_nothing():
 def test_a_text_as_a1111_writes_it():
     text = (
         "masterpiece, 1girl, (red hair:1.2)\nsecond line\nNegative prompt: lowres, bad hands\nsecond too\n"
-        'Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, Model hash: 6ce0161689, Lora hashes: "a: 1, b: 2", Version: v1.10.1'
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
+        'Model hash: 6ce0161689, Lora hashes: "a: 1, b: 2", Version: v1.10.1'
     )
     prompt, negative, fields = it.read_infotext(text)
     assert prompt == "masterpiece, 1girl, (red hair:1.2)\nsecond line"
     assert negative == "lowres, bad hands\nsecond too"
-    assert fields["Seed"] == "965400086" and fields["Lora hashes"] == "a: 1, b: 2" and fields["Version"] == "v1.10.1"
+    assert fields["Seed"] == "965400086"
+    assert fields["Lora hashes"] == "a: 1, b: 2"
+    assert fields["Version"] == "v1.10.1"
 
 
 def test_prose_is_no_field():
@@ -107,10 +112,8 @@ def test_none_and_nonsense():
     bomb.add_text("parameters", "x" * 20_000_000, zip=True)
     buffer = io.BytesIO()
     PICTURE.save(buffer, "PNG", pnginfo=bomb)
-    try:
-        assert it.read_png_infotext(buffer.getvalue()) == ""
-    except BadPicture:
-        pass  # a text in front of the pixels is met while opening
+    with pytest.raises(BadPicture):
+        it.read_png_infotext(buffer.getvalue())
 
 
 def test_save_and_replace(tmp_path):
@@ -152,7 +155,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, code, says):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CannotWrite, match=says):
         it.save_png(path, PICTURE, "new")
-    assert os.listdir(tmp_path) == ["x.png"] and it.read_png_infotext(path) == "old"
+    assert os.listdir(tmp_path) == ["x.png"]
+    assert it.read_png_infotext(path) == "old"
 
 
 def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch):

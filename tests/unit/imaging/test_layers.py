@@ -1,13 +1,14 @@
 """Lines back on top, flats without spill, and the colours as a layer without lines."""
 
 import cv2
-from . import sketches
 import numpy as np
 import pytest
 from PIL import Image
 
 from lib_refonly.imaging.background import outside_of_lines
 from lib_refonly.imaging.layers import colour_layer, even_regions, lines_on_top
+
+from . import sketches
 
 FACE = sketches.face(256, 256, pen=0.012)
 BLUEPRINT = FACE.blueprint
@@ -19,7 +20,7 @@ FREE = cv2.dilate(INK, np.ones((3, 3))) < 20
 def painted(noise: float = 6.0, shift: int = 2, seed: int = 0) -> Image.Image:
     """What a small model paints: colours a little beside their lines, blotches, soft dark lines."""
     rng = np.random.default_rng(seed)
-    rgb = cv2.warpAffine(CLEAN.astype(np.float32), np.float32([[1, 0, -shift], [0, 1, shift]]), (256, 256), borderMode=cv2.BORDER_REPLICATE)
+    rgb = cv2.warpAffine(CLEAN.astype(np.float32), np.array([[1, 0, -shift], [0, 1, shift]], np.float32), (256, 256), borderMode=cv2.BORDER_REPLICATE)
     blotch = cv2.GaussianBlur(rng.standard_normal(rgb.shape).astype(np.float32), (0, 0), 3)
     rgb += noise * blotch / blotch.std()
     line = np.clip(1.4 * cv2.GaussianBlur(INK, (0, 0), 1.2).astype(np.float32) / 255, 0, 1)[..., None]
@@ -33,8 +34,10 @@ def off(image: Image.Image, where: np.ndarray) -> float:
 def test_lines_multiply_and_screen():
     plain = Image.new("RGB", BLUEPRINT.size, (200, 100, 50))
     dark, light = np.asarray(lines_on_top(plain, BLUEPRINT)), np.asarray(lines_on_top(plain, BLUEPRINT, polarity="light on dark"))
-    assert (dark[INK == 255] == 0).all() and (light[INK == 255] == 255).all()
-    assert (dark[INK == 0] == (200, 100, 50)).all() and (light[INK == 0] == (200, 100, 50)).all()
+    assert (dark[INK == 255] == 0).all()
+    assert (light[INK == 255] == 255).all()
+    assert (dark[INK == 0] == (200, 100, 50)).all()
+    assert (light[INK == 0] == (200, 100, 50)).all()
     half = np.asarray(lines_on_top(plain, BLUEPRINT, 0.5))
     assert (half[INK == 255] == (100, 50, 25)).all()
     assert np.array_equal(np.asarray(lines_on_top(plain, BLUEPRINT, 0)), np.asarray(plain))
@@ -77,7 +80,8 @@ def test_a_blush_without_a_line_stays():
     before = CLEAN + blush * (np.array((230, 80, 90)) - CLEAN)
     after = np.asarray(even_regions(Image.fromarray(before.astype(np.uint8)), BLUEPRINT), float)
     middle = (y - 140) ** 2 + (x - 90) ** 2 < 9
-    assert np.abs(after - before)[middle].mean() < 20 and np.abs(after - CLEAN)[middle].mean() > 40
+    assert np.abs(after - before)[middle].mean() < 20
+    assert np.abs(after - CLEAN)[middle].mean() > 40
 
 
 def test_painted_lines_stay_in_even_regions():
@@ -89,14 +93,16 @@ def test_the_colour_layer_has_no_lines():
     layer = colour_layer(painted(noise=0, shift=0), BLUEPRINT)
     rgb, alpha = np.asarray(layer.convert("RGB"), float), np.asarray(layer.getchannel("A"))
     core = cv2.erode(FACE.inside.astype(np.uint8), np.ones((7, 7))) > 0
-    assert layer.mode == "RGBA" and alpha[core].min() >= 250
+    assert layer.mode == "RGBA"
+    assert alpha[core].min() >= 250
     assert alpha[cv2.dilate(FACE.inside.astype(np.uint8), np.ones((9, 9))) == 0].max() == 0
     # Strokes within the skin (mouth, nose) vanish into it; nothing dark is left anywhere.
     mouth = (INK > 200) & core
     mouth[:130] = False
     mouth[170:] = False
     mouth[:, :110] = mouth[:, 146:] = False
-    assert mouth.sum() > 20 and np.abs(rgb[mouth] - CLEAN[100, 128]).max() < 25
+    assert mouth.sum() > 20
+    assert np.abs(rgb[mouth] - CLEAN[100, 128]).max() < 25
     visible = alpha > 128
     assert (rgb[visible].max(axis=1) < 60).mean() < 0.002
 
@@ -104,7 +110,8 @@ def test_the_colour_layer_has_no_lines():
 def test_black_around_the_character_does_not_seep_in():
     layer = np.asarray(colour_layer(painted(noise=0, shift=0), BLUEPRINT), float)
     rim = (layer[..., 3] > 0) & (np.asarray(outside_of_lines(BLUEPRINT)) > 0)
-    assert rim.any() and layer[..., :3][rim].max(axis=1).min() > 60
+    assert rim.any()
+    assert layer[..., :3][rim].max(axis=1).min() > 60
 
 
 def test_a_given_outside_is_used():

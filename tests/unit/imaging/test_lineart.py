@@ -2,15 +2,16 @@
 
 import io
 
-from . import sketches
 import numpy as np
 import pytest
-from .golden_pack import tensors
 from PIL import Image
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.imaging import lineart
 from lib_refonly.imaging.lineart import adaptive_lines, find_blueprint, grey
+
+from . import sketches
+from .golden_pack import tensors
 
 
 @pytest.mark.parametrize(("name", "picture"), [("lineart", "target.png"), ("lineart_odd", "odd.png")])
@@ -62,7 +63,8 @@ def test_clean_line_art_is_used_exactly_as_drawn(drawing):
 def test_strokes_on_nothing():
     for ink, polarity in (((0, 0, 0), lineart.DARK), ((255, 255, 255), lineart.LIGHT)):
         found = find_blueprint(sketches.on_nothing(FACE.lines, ink))
-        assert found.polarity == polarity and any("Transparent" in note for note in found.notes)
+        assert found.polarity == polarity
+        assert any("Transparent" in note for note in found.notes)
         assert np.abs(np.asarray(found.blueprint, int) - TRUE).max() <= 1
 
 
@@ -90,7 +92,8 @@ def test_scans_come_out_clean(name):
 def test_faint_thin_pencil_is_found():
     true = np.asarray(THIN.blueprint)
     ink = np.asarray(find_blueprint(sketches.scan(THIN.lines, ink=(120, 120, 122))).blueprint)
-    assert (ink[true == 0] == 0).mean() > 0.99 and (ink[true > 200] > 60).mean() > 0.9
+    assert (ink[true == 0] == 0).mean() > 0.99
+    assert (ink[true > 200] > 60).mean() > 0.9
 
 
 def test_light_blue_digital_lines_become_full_strokes():
@@ -102,7 +105,8 @@ def test_spotted_blacks_are_still_line_art():
     drawing = FACE.lines.copy()
     drawing.paste(0, (180, 20, 330, 75))
     found = find_blueprint(drawing)
-    assert found.kind == lineart.LINE_ART and np.array_equal(np.asarray(found.blueprint), 255 - np.asarray(drawing))
+    assert found.kind == lineart.LINE_ART
+    assert np.array_equal(np.asarray(found.blueprint), 255 - np.asarray(drawing))
 
 
 def colour_pictures():
@@ -126,7 +130,8 @@ def test_colour_pictures_are_told_apart(name):
 
 def test_the_painter_may_decide():
     forced = find_blueprint(FACE.colour, lines="line art", polarity=lineart.DARK)
-    assert forced.kind == lineart.LINE_ART and not any("Taken" in note for note in forced.notes)
+    assert forced.kind == lineart.LINE_ART
+    assert not any("Taken" in note for note in forced.notes)
     light = find_blueprint(inverted(FACE.colour), lines="colour picture", polarity=lineart.LIGHT)
     assert np.array_equal(np.asarray(light.blueprint), 255 - adaptive_lines(np.asarray(FACE.colour)))
 
@@ -135,5 +140,6 @@ def test_the_painter_may_decide():
 @pytest.mark.parametrize("colour", ["white", "black", "red"])
 def test_blank_pictures_give_a_note(size, colour):
     found = find_blueprint(Image.new("RGB", size, colour))
-    assert found.blueprint.size == size and not np.asarray(found.blueprint).any()
+    assert found.blueprint.size == size
+    assert not np.asarray(found.blueprint).any()
     assert any("Hardly any" in note for note in found.notes)

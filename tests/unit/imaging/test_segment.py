@@ -65,7 +65,8 @@ def test_the_mask_lies_where_the_character_is(red_is_character, backend, size):
     wanted = np.zeros(size[::-1], bool)
     wanted[20:60, 10:40] = True
     assert alpha.shape == wanted.shape
-    assert alpha[22:58, 12:38].min() > 250 and alpha[~np.pad(wanted, 2)[2:-2, 2:-2]].mean() < 5
+    assert alpha[22:58, 12:38].min() > 250
+    assert alpha[~np.pad(wanted, 2)[2:-2, 2:-2]].mean() < 5
     assert ((alpha > 127) == wanted).mean() > 0.995, "not moved by a pixel"
 
 
@@ -80,7 +81,8 @@ def test_transparency_counts_as_black(red_is_character):
     hidden = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     hidden.paste((255, 0, 0, 255), (0, 0, 32, 64))
     alpha = np.asarray(Segmenter(red_is_character).alpha(hidden))
-    assert alpha[:, :30].min() > 250 and alpha[:, 34:].max() < 5
+    assert alpha[:, :30].min() > 250
+    assert alpha[:, 34:].max() < 5
 
 
 def test_nothing_is_read_before_the_first_picture(tmp_path):
