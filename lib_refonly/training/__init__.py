@@ -1,0 +1,1 @@
+"""Trainers, their one loop, and the drawings they learn from."""

@@ -1,0 +1,104 @@
+"""Train tiny-base: captions to pictures, text encoder and UNet together."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from lib_refonly.conditioning.plan import Plan
+from lib_refonly.refonly.sampling import Guidance, denoise
+from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.training import vocabulary
+from lib_refonly.training.latents import LatentSet
+from lib_refonly.training.shapes import SCHEDULE, TextShape, UNetShape
+from lib_refonly.training.sheets import sheet
+from lib_refonly.training.vae import to_bytes
+
+PROMPTS = (
+    "long green hair, dark skin", "short red hair, pale skin, smiling", "blue hair, glasses", "purple skin, yellow hair",
+    "pink hair, earrings", "black hair, light skin", "orange hair, blue skin", "white hair, brown skin",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """`drop`: share of rows that see the empty prompt, so that CFG and negative prompts work."""
+
+    size: int = 128
+    drop: float = 0.1
+    widths: tuple[int, ...] = (64, 96, 128, 128)
+    context: int = 128
+    text_layers: int = 4
+
+
+class BaseTask(nn.Module):
+    def __init__(self, config: BaseConfig, data: Path, vae: Path, start: Path | None = None) -> None:
+        super().__init__()
+        self.config, self.data = config, LatentSet(data, config.size)
+        meta = self.data.drawings.meta
+        self.captions = [(m["caption"], m["captionB"]) for m in meta]
+        if start:
+            self.tokenizer = vocabulary.load(start / "tokenizer")
+            self.unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+            self.text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
+        else:
+            self.tokenizer = vocabulary.learn(c for pair in self.captions for c in pair)
+            self.unet = UNetShape(config.widths, context=config.context).build()
+            shape = TextShape(config.context, config.text_layers)
+            self.text_encoder = shape.build(len(self.tokenizer), self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
+        self.noise = DDIMScheduler.from_config(SCHEDULE)
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        rows, views = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
+        texts = ["" if rng.random() < self.config.drop else self.captions[i][v] for i, v in zip(rows, views, strict=True)]
+        latents = np.stack([self.data.latents[i, v] for i, v in zip(rows, views, strict=True)]).astype(np.float32)
+        return {
+            "latents": torch.from_numpy(latents),
+            "ids": self.ids(texts),
+            "t": torch.from_numpy(rng.integers(0, self.noise.config["num_train_timesteps"], size)),
+            "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
+        }
+
+    def ids(self, texts: list[str]) -> Tensor:
+        return self.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+
+    def forward(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
+        out = self.unet(noisy, t, self.text_encoder(ids).last_hidden_state, return_dict=False)[0]
+        return {"loss": F.mse_loss(out.float(), target)}
+
+    @torch.no_grad()
+    def sample(self, steps: int = 20, guidance: float = 3.0) -> Image.Image:
+        device = next(self.unet.parameters()).device
+        texts = self.text_encoder(self.ids([*[""] * len(PROMPTS), *PROMPTS]).to(device)).last_hidden_state
+        noise = torch.randn(len(PROMPTS), *self.data.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
+        latents = denoise(self.unet, Plan(), make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=texts)
+        painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
+        return sheet([painted[:4], painted[4:]], cell=192)
+
+    def export(self, folder: Path) -> None:
+        """The diffusers folder layout of StableDiffusionPipeline, fp16."""
+        pipeline = StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.noise,
+            safety_checker=None,  # pyright: ignore[reportArgumentType]
+            feature_extractor=None,  # pyright: ignore[reportArgumentType]
+            requires_safety_checker=False,
+        )
+        fresh = folder.with_name(folder.name + ".new")
+        pipeline.save_pretrained(fresh)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)

@@ -1,0 +1,86 @@
+"""Latents of a drawing set, made once: a UNet is trained on them many times.
+
+`python -m lib_refonly.training.latents VAE DATA --size 128` writes DATA/latents-128.npy, float16 [N, views, 4, size/8, size/8], already times
+the VAE's scaling factor, and goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from lib_refonly.errors import BadSettings
+from lib_refonly.training.drawings.dataset import DrawingSet
+from lib_refonly.training.vae import halve, to_signed
+
+
+class LatentSet:
+    """A drawing set with its latents at `size` pixels. `len` counts the records that are done."""
+
+    def __init__(self, data: Path, size: int) -> None:
+        self.drawings, self.size = DrawingSet(data), size
+        path = data / f"latents-{size}.npy"
+        if not path.exists():
+            raise BadSettings(f"{path} is missing. Make it first: python -m lib_refonly.training.latents VAE {data} --size {size}")
+        self.latents = np.load(path, mmap_mode="r")
+        self._done = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["done"]
+
+    def __len__(self) -> int:
+        return self._done
+
+
+def shrink(pictures: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H,W,...] -> [size,size,...] by halving."""
+    flat = pictures if pictures.ndim == 3 else pictures[..., None]
+    while flat.shape[0] > size:
+        flat = halve(flat)
+    return flat if pictures.ndim == 3 else flat[..., 0]
+
+
+@torch.no_grad()
+def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: int = 0) -> Path:
+    """Encode every picture of `data` (the first `limit`) at `size` pixels; returns the file."""
+    drawings, vae = DrawingSet(data), AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    vae.to(device)
+    count, views = limit or len(drawings), drawings.pictures.shape[1]
+    path, state = data / f"latents-{size}.npy", data / f"latents-{size}.json"
+    identity = {"vae": _digest(vae_folder), "count": count}
+    old = json.loads(state.read_text(encoding="utf-8")) if state.exists() and path.exists() else {}
+    resumed = {k: old.get(k) for k in identity} == identity
+    shape = (count, views, 4, size // 8, size // 8)
+    out = np.lib.format.open_memmap(path, "r+" if resumed else "w+", None if resumed else np.float16, None if resumed else shape)
+    for first in range(old["done"] if resumed else 0, count, batch):
+        part = drawings.pictures[first : min(first + batch, count)]
+        flat = np.stack([shrink(p, size) for record in part for p in record])
+        with torch.autocast(device, dtype=torch.bfloat16):
+            codes = vae.encode(to_signed(flat).to(device)).latent_dist.mode()
+        codes = (codes.float() * vae.config["scaling_factor"]).cpu().numpy()
+        out[first : first + len(part)] = codes.reshape(len(part), views, *codes.shape[1:])
+        out.flush()
+        state.write_text(json.dumps(identity | {"done": first + len(part)}), encoding="utf-8")
+    return path
+
+
+def _digest(vae_folder: Path) -> str:
+    return hashlib.sha256((vae_folder / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("vae", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--limit", type=int, default=0, help="only the first so many records")
+    args = parser.parse_args()
+    print(encode_all(args.vae, args.data, args.size, limit=args.limit))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Train Reference Only: the whole UNet, the image encoder and the blueprint encoder together, as the paper does.
+
+Unlike the released scripts it drops conditions (10 % image, 10 % blueprint, 10 % both), so that guidance scales work, and keeps an average of
+the weights. What makes it follow the reference and not the lines: drawings are recoloured together with their reference at random (the drawing
+set does that), and the reference is always another drawing of the character, or turned, scaled and shifted, so that no position can be copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+
+from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan
+from lib_refonly.hosts.diffusers import session
+from lib_refonly.refonly.blueprint import BlueprintEncoder
+from lib_refonly.refonly.image_encoder import ImagePromptSpec
+from lib_refonly.refonly.loader import load_refonly, save_refonly
+from lib_refonly.refonly.model import ModelCard, RefOnlyModel
+from lib_refonly.refonly.sampling import denoise
+from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.training.latents import LatentSet, shrink
+from lib_refonly.training.shapes import SCHEDULE, UNetShape, VisionShape
+from lib_refonly.training.sheets import sheet
+from lib_refonly.training.vae import to_bytes
+
+
+@dataclass(frozen=True)
+class RefOnlyConfig:
+    """`same`: share of records whose reference is the target itself (turned, scaled, shifted). Drops are shares of rows."""
+
+    size: int = 128
+    same: float = 0.15
+    drop_image: float = 0.1
+    drop_blueprint: float = 0.1
+    drop_both: float = 0.1
+    widths: tuple[int, ...] = (64, 96, 128, 128)
+    vision_layers: int = 4
+    blueprint_form: str = "released"
+
+
+class RefOnlyTask(nn.Module):
+    def __init__(self, config: RefOnlyConfig, data: Path, vae: Path, start: Path | None = None, heldout: Path | None = None) -> None:
+        super().__init__()
+        self.config, self.data = config, LatentSet(data, config.size)
+        self.heldout = LatentSet(heldout, config.size) if heldout else self.data
+        self.spec = ImagePromptSpec(VisionShape.size)
+        if start and (start / "image_encoder").exists():
+            earlier = load_refonly(start)
+            self.unet, self.image_encoder, self.blueprint, self.spec = earlier.unet, earlier.image_encoder, earlier.blueprint, earlier.prompt_spec
+            for network in (self.unet, self.image_encoder, self.blueprint):
+                network.requires_grad_(True)
+        else:
+            self.unet = UNetShape(config.widths).build() if start is None else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+            self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
+            self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
+        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
+        self.noise = DDIMScheduler.from_config(SCHEDULE)
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        rows = [self._row(rng, self.data, int(rng.integers(len(self.data)))) for _ in range(size)]
+        batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+        drop, c = rng.random(size), self.config
+        edges = np.cumsum([c.drop_both, c.drop_image, c.drop_blueprint])
+        kind = np.searchsorted(edges, drop, side="right")
+        return batch | {
+            "t": torch.from_numpy(rng.integers(0, self.noise.config["num_train_timesteps"], size)),
+            "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
+            "see_picture": torch.from_numpy(kind > 1),
+            "see_lines": torch.from_numpy((kind == 1) | (kind > 2)),
+        }
+
+    def _row(self, rng: np.random.Generator, data: LatentSet, i: int, view: int | None = None) -> dict[str, np.ndarray]:
+        view = int(rng.integers(2)) if view is None else view
+        other = view if rng.random() < self.config.same else 1 - view
+        return {
+            "latents": data.latents[i, view].astype(np.float32),
+            "picture": turned(data.drawings.pictures[i, other], self.spec.size, rng),
+            "lines": shrink(data.drawings.blueprints[i, view], self.config.size),
+        }
+
+    def forward(
+        self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor
+    ) -> dict[str, Tensor]:
+        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
+        tokens, feature = self.conditions(picture, lines)
+        tokens, feature = tokens * see_picture[:, None, None], feature * see_lines[:, None, None, None]
+        with session(self.unet, Plan(input_features=(InputFeature(feature),))):
+            out = self.unet(noisy, t, tokens, return_dict=False)[0]
+        return {"loss": F.mse_loss(out.float(), target)}
+
+    def conditions(self, picture: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [B,S,S,3] and [B,H,W] -> image tokens and blueprint feature."""
+        mean, std = (torch.tensor(v, device=picture.device)[:, None, None] for v in (self.spec.mean, self.spec.std))
+        pixels = (picture.permute(0, 3, 1, 2).float() / 255 - mean) / std
+        tokens = self.image_encoder(pixel_values=pixels).last_hidden_state
+        return tokens, self.blueprint(lines[:, None].float().expand(-1, 3, -1, -1) / 255)
+
+    @torch.no_grad()
+    def sample(self, count: int = 10, steps: int = 20) -> Image.Image:
+        """Reference, lines, painted, true: held-out drawings when there are any."""
+        device = next(self.unet.parameters()).device
+        picks = np.linspace(0, len(self.heldout) - 1, count).astype(int)
+        rows = [self._row(np.random.default_rng(int(i)), self.heldout, int(i), view=0) for i in picks]
+        picture, lines = (torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in ("picture", "lines"))
+        tokens, feature = self.conditions(picture, lines)
+        plan = Plan((ImagePrompt((ImageTokens(tokens),)),), (InputFeature(feature),))
+        noise = torch.randn(count, *self.heldout.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
+        latents = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps)
+        painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
+        true = [shrink(self.heldout.drawings.pictures[i, 0], self.config.size) for i in picks]
+        cells = [[row["picture"], row["lines"], p, x] for row, p, x in zip(rows, painted, true, strict=True)]
+        return sheet([[*a, *b] for a, b in zip(cells[::2], cells[1::2], strict=True)], cell=128)
+
+    def export(self, folder: Path) -> None:
+        card = ModelCard(name="tiny-refonly", native_size=self.config.size, guidance=1.0, dropout=True)
+        model = RefOnlyModel(self.unet, self.blueprint, self.image_encoder, self.vae, dict(SCHEDULE), self.spec, card)
+        save_refonly(model, folder, torch.float16)
+
+
+def turned(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A reference nobody can copy positions from: uint8 [H,W,3] on black -> [size,size,3], mirrored, turned, scaled and shifted at random."""
+    h, w = picture.shape[:2]
+    scale, angle = rng.uniform(0.75, 1.15) * size / h, rng.uniform(-25, 25)
+    matrix = cv2.getRotationMatrix2D((w / 2, h / 2), float(angle), float(scale))
+    matrix[:, 2] += size / 2 - np.array([w / 2, h / 2]) + rng.uniform(-0.12, 0.12, 2) * size
+    if rng.random() < 0.5:
+        matrix = matrix @ np.array([[-1, 0, w], [0, 1, 0], [0, 0, 1]], float)
+    if scale < 0.6:
+        picture = cv2.GaussianBlur(picture, (0, 0), 0.7)
+    return cv2.warpAffine(np.ascontiguousarray(picture), matrix, (size, size), flags=cv2.INTER_LINEAR)
