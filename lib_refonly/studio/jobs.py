@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lib_refonly.errors import Interrupted
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress
+
+T = TypeVar("T")
 
 
 class Colourer(Protocol):
@@ -36,7 +38,7 @@ class _End:
 Event = Waiting | Progress | ColorResult
 
 
-def colour_job(engine: Colourer, request: ColorRequest, desk: Desk, stop: threading.Event) -> Iterator[Event]:
+def colour_job(engine: Colourer, request: ColorRequest, desk: Desk, stop: threading.Event) -> Generator[Event, None, None]:
     """Wait for a turn at the desk, colour, and yield every event. Closing the iterator, or setting `stop`, ends the job at its next step.
 
     Progress that the reader was too slow for is skipped; results never are.
@@ -45,22 +47,32 @@ def colour_job(engine: Colourer, request: ColorRequest, desk: Desk, stop: thread
         Interrupted: `stop` was set.
         PainterError: whatever the engine found wrong.
     """
+    left = threading.Event()  # the reader has gone: its tab was closed, or it failed
+
+    def stopped() -> bool:
+        return stop.is_set() or left.is_set()
 
     def work(put: Callable[[Event], None]) -> None:
         def on_progress(progress: Progress) -> None:
-            if stop.is_set():
+            if stopped():
                 raise Interrupted("Stopped.")
             put(progress)
 
-        with desk.turn(stop.is_set, lambda ahead: put(Waiting(ahead))):
+        with desk.turn(stopped, lambda ahead: put(Waiting(ahead))):
             for result in engine.color(request, on_progress):
                 put(result)
 
-    return _stream(work, stop)
+    return stream(work, left, skippable=lambda event: isinstance(event, Progress))
 
 
-def _stream(work: Callable[[Callable[[Event], None]], None], stop: threading.Event) -> Iterator[Event]:
-    events: queue.SimpleQueue[Event | _End] = queue.SimpleQueue()
+def stream(work: Callable[[Callable[[T], None]], None], left: threading.Event, skippable: Callable[[T], bool]) -> Generator[T, None, None]:
+    """Run `work(put)` on its own thread and yield what it puts. What it raises is raised here.
+
+    Args:
+        left: set when the reader closes this iterator; `work` should look at it and end.
+        skippable: such an event is left out when a newer one is waiting already.
+    """
+    events: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
 
     def run() -> None:
         try:
@@ -70,20 +82,19 @@ def _stream(work: Callable[[Callable[[Event], None]], None], stop: threading.Eve
         else:
             events.put(_End(None))
 
-    threading.Thread(target=run, name="colour-job", daemon=True).start()
+    threading.Thread(target=run, name="studio-job", daemon=True).start()
     try:
-        yield from _until_end(events)
+        yield from _until_end(events, skippable)
     finally:
-        stop.set()
+        left.set()
 
 
-def _until_end(events: queue.SimpleQueue[Event | _End]) -> Iterator[Event]:
+def _until_end(events: queue.SimpleQueue[T | _End], skippable: Callable[[T], bool]) -> Iterator[T]:
     while True:
         event = events.get()
         if isinstance(event, _End):
             if event.error is not None:
                 raise event.error
             return
-        if isinstance(event, Progress) and not events.empty():
-            continue  # something newer is there
-        yield event
+        if not skippable(event) or events.empty():
+            yield event

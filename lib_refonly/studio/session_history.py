@@ -69,6 +69,7 @@ class Session:
         self._numbers = itertools.count(1)
         self.runs: list[Run] = []
         self.shown: Run | None = None
+        self.index = 0  # which of the shown run's results
         self.stop = threading.Event()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
@@ -81,16 +82,32 @@ class Session:
             self._folder = tempfile.TemporaryDirectory(prefix="refonly-session-", ignore_cleanup_errors=True)
         return Path(self._folder.name)
 
+    def batch_folder(self) -> Path:
+        """The folder of the batch's results, emptied.
+
+        Raises:
+            CannotWrite: the temporary folder is full or not writable.
+        """
+        return self._empty("batch")
+
+    def _empty(self, name: str) -> Path:
+        try:
+            folder = self.folder / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        except OSError as error:
+            raise CannotWrite(f"The temporary folder can't be written to ({error.strerror or error}). Free some disk space.") from error
+        return folder
+
     def begin(self, inputs: InputFiles, settings: RefOnlySettings, model: str) -> Run:
         """Start a run: copy the input files beside its results-to-be and take the stop switch down.
 
         Raises:
             CannotWrite: the temporary folder is full or not writable.
         """
-        self.stop = threading.Event()
+        self.stop.clear()
+        folder = self._empty(f"{next(self._numbers):04d}")
         try:
-            folder = self.folder / f"{next(self._numbers):04d}"
-            folder.mkdir()
             self.shown = Run(folder, _copied(inputs, folder), settings, model)
         except OSError as error:
             raise CannotWrite(f"The pictures could not be kept in the temporary folder ({error.strerror or error}). Free some disk space.") from error

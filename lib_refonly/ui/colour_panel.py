@@ -97,8 +97,8 @@ def build_colour_panel(samples: Sequence[Sample], cards: Sequence[Path], models:
 
 def _zones(panel: ColourPanel) -> None:
     with gr.Row(elem_id="refonly-zones", elem_classes=["refonly-zones"]):
-        first = shim.picture_zone("Reference", "refonly-reference-1", 300, "Reference\nThe character in colour. Drop, paste or click.")
-        panel.lines = shim.picture_zone("Line art", "refonly-lines-file", 300, "Line art\nThe drawing to colour. Drop, paste or click.")
+        first = shim.picture_zone("Reference", "refonly-reference-1", 300, "# The character in colour\nDrop, paste, or click to choose")
+        panel.lines = shim.picture_zone("Line art", "refonly-lines-file", 300, "# The drawing to colour\nDrop, paste, or click to choose")
     with gr.Accordion("More references, weights and masks", open=False, elem_id="refonly-more"):
         gr.HTML('<p class="refonly-hint">Up to four pictures decide the colours together. A mask is white where its reference acts on the drawing.</p>')
         panel.slots = [_slot(number, first if number == 1 else None) for number in range(1, REFERENCES + 1)]
@@ -107,11 +107,11 @@ def _zones(panel: ColourPanel) -> None:
 def _slot(number: int, picture: Any) -> Slot:
     with gr.Row(elem_classes=["refonly-slot"]):
         if picture is None:
-            picture = shim.picture_zone(f"Reference {number}", f"refonly-reference-{number}", 150, f"Reference {number}\n", webcam=False)
+            picture = shim.picture_zone(f"Reference {number}", f"refonly-reference-{number}", 150, "Drop, paste, or click", webcam=False)
         with gr.Column(min_width=140):
             reset = shim.supported(gr.Slider.__init__, buttons=[])
             weight = gr.Slider(0, 2, value=1, step=0.05, label=f"Weight of reference {number}", elem_id=f"refonly-weight-{number}", **reset)
-        mask = shim.picture_zone(f"Mask {number}", f"refonly-mask-{number}", 150, f"Mask {number}\n", webcam=False)
+        mask = shim.picture_zone(f"Mask {number}", f"refonly-mask-{number}", 150, "White where it acts", webcam=False)
     return Slot(picture, weight, mask)
 
 
@@ -125,14 +125,14 @@ def _actions(panel: ColourPanel) -> None:
 
 def _samples(panel: ColourPanel, samples: Sequence[Sample], cards: Sequence[Path]) -> None:
     with gr.Column(visible=bool(samples), elem_id="refonly-samples-box", elem_classes=["refonly-section"]):
-        gr.HTML('<h2 class="refonly-heading">Try a sample</h2>')
+        gr.HTML(markup.heading("Try a sample"))
         value = [str(path) for path in cards]
         panel.samples = shim.thumbnails("Samples", "refonly-samples", 3, value=value, object_fit="contain", height="auto")
 
 
 def _seen(panel: ColourPanel) -> None:
     with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-seen"):
-        gr.HTML('<h2 class="refonly-heading">What the model will see</h2>')
+        gr.HTML(markup.heading("What the model will see"))
         panel.model_view = gr.HTML(markup.model_view(None), elem_id="refonly-model-view")
         with gr.Accordion("Adjust what it sees", open=False, elem_id="refonly-adjust"):
             with gr.Row():
@@ -146,7 +146,7 @@ def _seen(panel: ColourPanel) -> None:
 def _settings(panel: ColourPanel, models: Sequence[tuple[str, str]]) -> None:
     form = panel.form
     with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-settings"):
-        gr.HTML('<h2 class="refonly-heading">Settings</h2>')
+        gr.HTML(markup.heading("Settings"))
         panel.model = gr.Dropdown(choices=list(models), value=models[0][1], label="Model", elem_id="refonly-model")
         with gr.Row():
             form.make("count")
@@ -170,7 +170,7 @@ def _advanced(panel: ColourPanel) -> None:
                 with gr.Row():
                     panel.form.make(left, right)
     with gr.Accordion("Read the settings of an earlier picture", open=False, elem_id="refonly-read"):
-        panel.read_zone = shim.picture_zone("Read settings", "refonly-read-zone", 150, "Earlier picture\nA PNG saved here holds its settings.", webcam=False)
+        panel.read_zone = shim.picture_zone("Read settings", "refonly-read-zone", 150, "# A PNG saved here\nIts settings come back", webcam=False)
 
 
 def _stage(panel: ColourPanel) -> None:
@@ -195,7 +195,7 @@ def _stage(panel: ColourPanel) -> None:
 
 def _history(panel: ColourPanel) -> None:
     with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-history-box", visible=True):
-        gr.HTML('<h2 class="refonly-heading">This session</h2><p class="refonly-hint">Click a picture to bring its pictures and settings back.</p>')
+        gr.HTML(markup.heading("This session", "Click a picture to bring its pictures and settings back."))
         panel.history = shim.thumbnails("History of this session", "refonly-history", 6, object_fit="cover", height="auto")
 
 

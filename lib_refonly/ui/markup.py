@@ -21,6 +21,11 @@ def message(text: str, kind: Kind = "error") -> str:
     return f'<div class="refonly-message" data-kind="{kind}" role="{role}"><p>{escape(text)}</p></div>' if text else ""
 
 
+def heading(text: str, hint: str = "") -> str:
+    """A section's heading, with a line of explanation under it."""
+    return f'<h2 class="refonly-heading">{escape(text)}</h2>' + (f'<p class="refonly-hint">{escape(hint)}</p>' if hint else "")
+
+
 def data_uri(picture: Image.Image, longest: int, lossless: bool = False) -> str:
     """The picture, at most `longest` pixels on its longer side, as a data: address (PNG, or JPEG at quality 88 on white)."""
     small = picture.copy()
@@ -51,7 +56,8 @@ def model_view(prepared: Prepared | None) -> str:
 
 
 def _figure(picture: Image.Image, caption: str, lossless: bool = False) -> str:
-    return f'<figure><img src="{data_uri(picture, 384, lossless)}" alt="{escape(caption)}, as the model sees it"><figcaption>{escape(caption)}</figcaption></figure>'
+    image = f'<img src="{data_uri(picture, 384, lossless)}" alt="{escape(caption)}, as the model sees it">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def waiting(ahead: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.infotext import read_infotext, read_png_infotext
@@ -14,14 +16,14 @@ _OURS = "RefOnly "
 
 @dataclass(frozen=True)
 class Found:
-    """Settings by field name, as text, and the name of the model ("" when the picture doesn't say)."""
+    """Settings by field name, and the name of the model ("" when the picture doesn't say)."""
 
-    settings: dict[str, str]
+    settings: dict[str, Any]
     model: str
 
 
 def found_in(path: str) -> Found | None:
-    """The settings inside a picture that was made here, or None for any other picture.
+    """The settings inside a picture that was made here, or None for any other picture. What its text leaves out was at its default.
 
     Raises:
         BadPicture: the file is no picture.
@@ -29,7 +31,8 @@ def found_in(path: str) -> Found | None:
     fields = read_infotext(read_png_infotext(path))[2]
     if not any(name.startswith(_OURS) for name in fields):
         return None
-    settings = {name: fields[spec.infotext] for name, spec in specs(RefOnlySettings).items() if spec.infotext in fields}
+    defaults = dataclasses.asdict(RefOnlySettings())
+    settings = {name: fields.get(spec.infotext, defaults[name]) for name, spec in specs(RefOnlySettings).items() if spec.infotext}
     return Found(settings, fields.get("Model", ""))
 
 

@@ -12,11 +12,12 @@ from lib_refonly.settings import Spec, from_mapping, specs
 from lib_refonly.ui.shim import supported
 
 _FEW = 4  # choices that fit as radio buttons
+_NARROWEST = 210  # pixels; two settings share a line where there is room for both
 
 
 def component(name: str, spec: Spec, hint: type, default: Any, prefix: str) -> Any:
     """The widget for one setting. `elem_id` is `prefix-name`; the help becomes the info line."""
-    common = {"label": spec.label, "info": spec.help, "value": default, "elem_id": f"{prefix}-{name.replace('_', '-')}"}
+    common = {"label": spec.label, "info": spec.help, "value": default, "elem_id": f"{prefix}-{name.replace('_', '-')}", "min_width": _NARROWEST}
     if hint is bool:
         return gr.Checkbox(**common)
     if spec.choices is not None:

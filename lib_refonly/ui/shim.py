@@ -19,49 +19,43 @@ def supported(callable_: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name in known}
 
 
-class PictureZone(gr.Image):
-    """An image component that hands over the uploaded FILE's path, undecoded: only `open_picture` reads what a stranger sends.
+def _hands_over_files(zone: gr.Image) -> gr.Image:
+    """Make an image component's value the uploaded FILE's path, undecoded, or None: only `open_picture` reads what a stranger sends.
 
-    Its value is a path or None, in both directions.
+    Two methods are replaced on the instance; a subclass would make gradio write a stub file beside this module.
     """
+    keep = zone.async_move_resource_to_block_cache
 
-    def get_block_name(self) -> str:
-        return "image"
-
-    def preprocess(self, payload: Any) -> str | None:  # type: ignore[override]
-        return getattr(payload, "path", None)
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        if isinstance(url_or_file_path, str) and "://" in url_or_file_path:
+    async def move(source: str | Path | None) -> str | None:
+        if source is not None and "://" in str(source):
             raise BadPicture("The studio fetches nothing from the network. Save the picture, then drop the file.")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await keep(source)
+
+    vars(zone).update(preprocess=lambda payload: getattr(payload, "path", None), async_move_resource_to_block_cache=move)
+    return zone
 
 
-def picture_zone(label: str, elem_id: str, height: int, placeholder: str, webcam: bool = True, **more: Any) -> PictureZone:
+def picture_zone(label: str, elem_id: str, height: int, placeholder: str, webcam: bool = True, **more: Any) -> gr.Image:
     """A drop zone for one picture: drop, paste, file, and the camera where `webcam`."""
     sources = ["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"]
     options = supported(
         gr.Image.__init__, sources=sources, source="upload", placeholder=placeholder, image_mode=None, buttons=["fullscreen"], format="png"
     )
-    return PictureZone(
-        label=label, elem_id=elem_id, elem_classes=["refonly-zone"], height=height, type="filepath", interactive=True, **options, **more
-    )
+    classes = ["refonly-zone"]
+    return _hands_over_files(gr.Image(label=label, elem_id=elem_id, elem_classes=classes, height=height, type="filepath", interactive=True, **options, **more))
 
 
-def picture_view(label: str, elem_id: str, **more: Any) -> PictureZone:
+def picture_view(label: str, elem_id: str, **more: Any) -> gr.Image:
     """A picture to look at. Files are shown as they are, so saving one from the browser keeps its text."""
     options = supported(gr.Image.__init__, buttons=["fullscreen"], format="png", show_share_button=False, show_download_button=False)
-    return PictureZone(
-        label=label, elem_id=elem_id, elem_classes=["refonly-view"], type="filepath", interactive=False, show_label=False, **options, **more
-    )
+    return gr.Image(label=label, elem_id=elem_id, elem_classes=["refonly-view"], type="filepath", interactive=False, show_label=False, **options, **more)
 
 
 def thumbnails(label: str, elem_id: str, columns: int, **more: Any) -> gr.Gallery:
     """A grid of thumbnails to click (or to walk with Tab and Enter); it never enlarges by itself."""
-    options = supported(gr.Gallery.__init__, allow_preview=False, buttons=[], show_share_button=False, show_download_button=False, format="png")
-    return gr.Gallery(
-        label=label, elem_id=elem_id, elem_classes=["refonly-thumbs"], columns=columns, show_label=False, interactive=False, **options, **more
-    )
+    wanted = {"allow_preview": False, "fit_columns": False, "buttons": [], "show_share_button": False, "show_download_button": False, "format": "png"}
+    fixed = {"elem_classes": ["refonly-thumbs"], "show_label": False, "interactive": False}
+    return gr.Gallery(label=label, elem_id=elem_id, columns=columns, **fixed, **supported(gr.Gallery.__init__, **wanted), **more)
 
 
 def download_button(label: str, elem_id: str, **more: Any) -> Any:

@@ -1,0 +1,167 @@
+"""The Models page: what is installed and what it needs, downloading with consent, pointing to a folder. Switching needs no restart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lib_refonly.errors import BadSettings, Interrupted, Offline
+from lib_refonly.models.registry import ModelEntry, ModelStore
+from lib_refonly.studio.jobs import stream
+from lib_refonly.ui import markup, shim
+from lib_refonly.ui.troubles import explain, guarded
+
+Report = Callable[[int, int], None]
+Download = Callable[[str, Report], None]
+"""`download(name, report)`: fetch a model of the list. It calls `report(bytes done, bytes in all)`, which may raise `Interrupted`."""
+
+
+@dataclass
+class ModelsPanel:
+    """The page's components. `model` is the chooser on the Colour page."""
+
+    model: Any
+    use: Any
+    cards: Any
+    message: Any
+    wanted: Any
+    consent: Any
+    fetch: Any
+    stop: Any
+    fetching: Any
+    folder: Any
+    point: Any
+
+
+def choices(store: ModelStore) -> list[tuple[str, str]]:
+    """(title, name) of the models that can be used now."""
+    return [(entry.title, entry.name) for entry in store.entries() if entry.installed]
+
+
+def memory_text(entry: ModelEntry) -> str:
+    """What a model needs, in words, before anybody presses a button."""
+    full, half = (f"{entry.memory / share / 1e9:.1f} GB" for share in (1, 2))
+    return f"Needs about {full} of memory on a CPU, {half} on a graphics card. Paints at {entry.native_size} px." if entry.memory else ""
+
+
+def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> ModelsPanel:
+    """Lay the page out. `may_point`: the painter sits at this machine and may name a folder on it."""
+    wanted = [(entry.title, entry.name) for entry in store.entries() if entry.download]
+    with gr.Row(elem_classes=["refonly-page"]):
+        with gr.Column(scale=6, min_width=320, elem_classes=["refonly-section"]):
+            gr.HTML(markup.heading("Models", "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."))
+            message = gr.HTML("", elem_id="refonly-models-message")
+            use = gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
+            cards = gr.HTML(model_cards(store), elem_id="refonly-models-cards")
+        with gr.Column(scale=5, min_width=320, elem_classes=["refonly-section"]):
+            with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]):
+                fetched = _download_part(wanted)
+            with gr.Column(visible=may_point, elem_classes=["refonly-section"]):
+                gr.HTML(markup.heading("Use a model you have"))
+                hint = "The folder that holds unet, vae and image_encoder, or a converted .safetensors file."
+                folder = gr.Textbox(label="Folder or file on this machine", info=hint, elem_id="refonly-models-folder")
+                point = gr.Button("Add to the list", elem_id="refonly-models-point")
+    return ModelsPanel(model, use, cards, message, *fetched, folder, point)
+
+
+def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, Any]:
+    hint = "The only thing that ever uses the network, and only after you say so. An interrupted download goes on where it stopped."
+    gr.HTML(markup.heading("Download a larger model", hint))
+    name = gr.Radio(choices=wanted, value=wanted[0][1] if wanted else None, label="Which one", elem_id="refonly-models-wanted")
+    consent = gr.Checkbox(label="Yes, connect to huggingface.co and download it", value=False, elem_id="refonly-models-consent")
+    with gr.Row():
+        fetch = gr.Button("Download", variant="primary", interactive=False, elem_id="refonly-models-fetch", scale=3)
+        stop = gr.Button("Stop", interactive=False, elem_id="refonly-models-stop", scale=1, min_width=90)
+    fetching = gr.HTML("", elem_id="refonly-models-progress")
+    return name, consent, fetch, stop, fetching
+
+
+def model_cards(store: ModelStore) -> str:
+    """The list as cards: title, state, memory, and what is wrong with a damaged one."""
+    return f'<div class="refonly-cards">{"".join(map(_card, store.entries()))}</div>'
+
+
+def _card(entry: ModelEntry) -> str:
+    state = "Installed" if entry.installed else "Damaged" if entry.problem else "Not installed"
+    lines = "".join(f"<p>{escape(text)}</p>" for text in (memory_text(entry), entry.problem) if text)
+    return f'<article class="refonly-card"><h3>{escape(entry.title)}</h3><span data-state="{state}">{state}</span>{lines}</article>'
+
+
+class ModelsEvents:
+    """What happens on the Models page. One download at a time for the whole studio."""
+
+    def __init__(self, panel: ModelsPanel, store: ModelStore, download: Download) -> None:
+        self.panel, self.store, self.download = panel, store, download
+        self._busy = threading.Lock()
+        self._stop = threading.Event()
+
+    def wire(self) -> None:
+        """Connect the page's events."""
+        p = self.panel
+        lists = [p.use, p.model, p.cards]
+        shim.on(p.use.input, lambda name: name, [p.use], [p.model])
+        shim.on(p.model.input, lambda name: name, [p.model], [p.use])
+        shim.on(p.consent.change, lambda yes: shim.update(interactive=bool(yes)), [p.consent], [p.fetch])
+        shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
+        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
+        shim.on(p.stop.click, self.stop, None, [p.stop], now=True)
+
+    def point_to(self, folder: str) -> dict[Any, Any]:
+        """Add a folder of the painter's."""
+        p = self.panel
+        if not folder.strip():
+            raise BadSettings("Give the folder's whole path first.")
+        entry = self.store.point_to(Path(folder.strip()))
+        return {p.message: markup.message(f"{entry.title} is in the list, and chosen.", "done"), p.folder: ""} | self._lists(entry.name)
+
+    def fetch(self, name: str, consent: bool) -> Iterator[dict[Any, Any]]:
+        """Download, with progress; without consent nothing touches the network."""
+        p = self.panel
+        yield {p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=True, value="Stop"), p.message: ""}
+        end: dict[Any, Any] = {}
+        try:
+            if not consent:
+                raise Offline("Tick the box above the button first: nothing is downloaded without your consent.")
+            for done, total in self._downloading(name):
+                share = done / total if total else None
+                yield {p.fetching: markup.progress_line(f"{done / 1e9:.2f} of {total / 1e9:.2f} GB", share)}
+            end = {p.message: markup.message("The model is installed, and chosen.", "done")} | self._lists(name)
+        except Exception as error:
+            end = {p.message: explain(error)}
+        yield end | {p.fetching: "", p.consent: False, p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=False, value="Stop")}
+
+    def _downloading(self, name: str) -> Iterator[tuple[int, int]]:
+        if not self._busy.acquire(blocking=False):
+            raise BadSettings("A download is running already.")
+        self._stop.clear()
+        left = threading.Event()
+
+        def work(put: Callable[[tuple[int, int]], None]) -> None:
+            def report(done: int, total: int) -> None:
+                if self._stop.is_set() or left.is_set():
+                    raise Interrupted("Stopped. It goes on from here next time.")
+                put((done, total))
+
+            try:
+                self.download(name, report)
+            finally:
+                self._busy.release()
+
+        with closing(stream(work, left, skippable=lambda _: True)) as events:
+            yield from events
+
+    def stop(self) -> Any:
+        """End the download; what has come is kept for the next time."""
+        self._stop.set()
+        return shim.update(value="Stopping", interactive=False)
+
+    def _lists(self, chosen: str) -> dict[Any, Any]:
+        p, listed = self.panel, choices(self.store)
+        return {p.use: shim.update(choices=listed, value=chosen), p.model: shim.update(choices=listed, value=chosen), p.cards: model_cards(self.store)}

@@ -1,0 +1,107 @@
+"""A real page in a real browser, with the fake engine. Without chromium or playwright every test here is skipped, and says why."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.fakes import FakeStore, FlatEngine, character
+
+_CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+_ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="page tests need playwright (pip install playwright)")
+    if _CHROMIUM is None:
+        pytest.skip("page tests need chromium (apt install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS.split())
+        yield chromium
+        chromium.close()
+
+
+@dataclass
+class Studio:
+    """A running studio."""
+
+    address: str
+    engine: FlatEngine
+    store: FakeStore
+    steps: threading.Event
+    """Set: the engine runs freely. Cleared: it takes 0.2 s a step."""
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    pytest.importorskip("gradio", reason="page tests need gradio")
+    from lib_refonly.studio import app
+
+    home = app._quiet_environment()
+    steps, store = threading.Event(), FakeStore()
+    engine = FlatEngine(steps)
+    port = app._free_port(0, app.LOCAL)
+    assert port is not None
+    page = app.build(engine, store, samples=_samples(tmp_path_factory.mktemp("samples")), download=_download(store))
+    page.launch(**app.launch_options(app.LOCAL, port))
+    yield Studio(f"http://{app.LOCAL}:{port}/", engine, store, steps)
+    steps.set()
+    page.close(verbose=False)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _samples(folder: Path) -> Path:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        character(False).save(folder / name / "reference.png")
+        character(True).save(folder / name / "lines.png")
+    return folder
+
+
+def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], None]:
+    def download(name: str, report: Callable[[int, int], None]) -> None:
+        report(1, 2)
+        report(2, 2)
+        store.install_big(name)
+
+    return download
+
+
+@pytest.fixture
+def open_page(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
+    """`open_page(width=1280, dark=False)`: a fresh tab, ready to use. Anything it asks of another host fails the test."""
+    contexts, foreign = [], []
+
+    def open_(width: int = 1280, height: int = 900, dark: bool = False, **more: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("request", lambda request: None if request.url.startswith((studio.address, "data:", "blob:")) else foreign.append(request.url))
+        page.goto(studio.address)
+        page.wait_for_selector("#refonly-go")
+        return page
+
+    studio.steps.set()
+    studio.engine.requests.clear()
+    yield open_
+    studio.steps.set()
+    for context in contexts:
+        context.close()
+    assert foreign == [], f"the page asked other hosts: {foreign}"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    """Files to drop: a reference and a drawing."""
+    paths = {"reference": tmp_path / "reference.png", "lines": tmp_path / "my drawing.png"}
+    character(False).save(paths["reference"])
+    character(True).save(paths["lines"])
+    return paths
