@@ -126,6 +126,22 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     action.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels (default 256)")
     action.add_argument("--workers", type=int, default=1, metavar="N", help="rendering processes (default 1)")
     action.set_defaults(run=tools.build_data)
+    action = actions.add_parser("latents", help="encode it by a VAE, or go on encoding it: what a UNet is trained on")
+    action.add_argument("vae", type=Path, metavar="VAE", help="folder of the VAE")
+    action.add_argument("data", type=Path, metavar="DATA", help="folder of the split")
+    action.add_argument("--size", type=int, default=128, metavar="N", help="side in pixels (default 128)")
+    action.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N records (default: all)")
+    action.set_defaults(run=tools.encode_data)
+
+    parser = commands.add_parser(
+        "evaluate", help="score a model on the held-out drawings", description="Held-out scores and gates. Exit code 1: a gate is missed."
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of the held-out split")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.md", help="the report; a sheet of pictures is written beside it as OUT.png")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from `studio.py models`, or a model folder")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most N drawings a group (default: all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.set_defaults(run=tools.evaluate)
 
 
 def main(argv: Sequence[str] | None = None, engine: color.Painter | None = None) -> int:

@@ -122,7 +122,7 @@ class Engine:
 
             self._loaded = None  # given back before the next one is read
             self._tokens.clear()
-            assert entry.path is not None  # noqa: S101 - `get` refuses models that are not installed
+            assert entry.path is not None  # `get` refuses models that are not installed
             device, dtype = pick(self._wanted)
             self._loaded = entry, load_refonly(entry.path, device=device, dtype=dtype)
         return self._loaded[1]

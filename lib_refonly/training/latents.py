@@ -1,12 +1,11 @@
 """Latents of a drawing set, made once: a UNet is trained on them many times.
 
-`python -m lib_refonly.training.latents VAE DATA --size 128` writes DATA/latents-128.npy, float16 [N, views, 4, size/8, size/8], already times
+`studio.py data latents VAE DATA --size 128` writes DATA/latents-128.npy, float16 [N, views, 4, size/8, size/8], already times
 the VAE's scaling factor, and goes on where it was stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -27,7 +26,7 @@ class LatentSet:
         self.drawings, self.size = DrawingSet(data), size
         path = data / f"latents-{size}.npy"
         if not path.exists():
-            raise BadSettings(f"{path} is missing. Make it first: python -m lib_refonly.training.latents VAE {data} --size {size}")
+            raise BadSettings(f"{path} is missing. Make it first: studio.py data latents VAE {data} --size {size}")
         self.latents = np.load(path, mmap_mode="r")
         self._done = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["done"]
 
@@ -70,17 +69,3 @@ def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: 
 
 def _digest(vae_folder: Path) -> str:
     return hashlib.sha256((vae_folder / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("vae", type=Path)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--limit", type=int, default=0, help="only the first so many records")
-    args = parser.parse_args()
-    print(encode_all(args.vae, args.data, args.size, limit=args.limit))
-
-
-if __name__ == "__main__":
-    main()

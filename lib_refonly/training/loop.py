@@ -111,9 +111,7 @@ class Run:
         with self.accelerator.autocast():
             losses = self.module(**batch)
         if not torch.isfinite(losses["loss"]):
-            raise BadSettings(
-                f"The loss is no number any more at step {self.step}. Lower the learning rate ({self.config.lr:g}) and resume."
-            )
+            raise BadSettings(f"The loss is no number any more at step {self.step}. Lower the learning rate ({self.config.lr:g}) and resume.")
         self.accelerator.backward(losses["loss"])
         self.accelerator.clip_grad_norm_(self.weights, self.config.grad_clip)
         self.optimiser.step()

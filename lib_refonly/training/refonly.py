@@ -86,9 +86,7 @@ class RefOnlyTask(nn.Module):
             "lines": shrink(data.drawings.blueprints[i, view], self.config.size),
         }
 
-    def forward(
-        self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor
-    ) -> dict[str, Tensor]:
+    def forward(self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor) -> dict[str, Tensor]:
         noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
         tokens, feature = self.conditions(picture, lines)
         tokens, feature = tokens * see_picture[:, None, None], feature * see_lines[:, None, None, None]
@@ -125,13 +123,13 @@ class RefOnlyTask(nn.Module):
         save_refonly(model, folder, torch.float16)
 
 
-def turned(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def turned(picture: np.ndarray, size: int, rng: np.random.Generator, mirror: bool | None = None) -> np.ndarray:
     """A reference nobody can copy positions from: uint8 [H,W,3] on black -> [size,size,3], mirrored, turned, scaled and shifted at random."""
     h, w = picture.shape[:2]
     scale, angle = rng.uniform(0.75, 1.15) * size / h, rng.uniform(-25, 25)
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), float(angle), float(scale))
     matrix[:, 2] += size / 2 - np.array([w / 2, h / 2]) + rng.uniform(-0.12, 0.12, 2) * size
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 if mirror is None else mirror:
         matrix = matrix @ np.array([[-1, 0, w], [0, 1, 0], [0, 0, 1]], float)
     if scale < 0.6:
         picture = cv2.GaussianBlur(picture, (0, 0), 0.7)

@@ -14,7 +14,5 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], cell: int = 256, gap: int = 4) -
     out = Image.new("RGB", (columns * (cell + gap) - gap, len(rows) * (cell + gap) - gap), (128, 128, 128))
     for y, row in enumerate(rows):
         for x, array in enumerate(row):
-            out.paste(
-                Image.fromarray(array).convert("RGB").resize((cell, cell), Image.Resampling.NEAREST), (x * (cell + gap), y * (cell + gap))
-            )
+            out.paste(Image.fromarray(array).convert("RGB").resize((cell, cell), Image.Resampling.NEAREST), (x * (cell + gap), y * (cell + gap)))
     return out

@@ -4,9 +4,11 @@ A narrow VAE in ldm's anatomy has a flaw that a wide one hides. ldm fixes 32 gro
 the mean and the size of every pair away: a flat colour cannot pass, and what does pass depends on everything else in the picture. Two measures,
 both exact in the finished file:
 
-- `soften`: train with GroupNorm's eps at 16 instead of 1e-6 (and its scale at 4), so that the norm is nearly linear for values of about one. `fold` then moves the
-  factor into the convolutions before each norm: the same function with ldm's own eps (a norm of k*x with eps k^2*e equals the norm of x with e).
-- `identity_start`: the network begins as "mean colour of each 8x8 patch", carried in pairs (v, -v) whose group mean is nought, so training starts with right colours and has only the shapes to learn.
+- `soften`: train with GroupNorm's eps at 16 instead of 1e-6 (and its scale at 4), so that the norm is nearly linear for values of about one.
+  `fold` then moves the factor into the convolutions before each norm: the same function with ldm's own eps (a norm of k*x with eps k^2*e equals
+  the norm of x with e).
+- `identity_start`: the network begins as "mean colour of each 8x8 patch", carried in pairs (v, -v) whose group mean is nought, so training
+  starts with right colours and has only the shapes to learn.
 
 `normalise_latents` gives every latent channel mean 0 and standard deviation 1/scaling_factor by way of the two 1x1 convolutions.
 """
@@ -38,7 +40,7 @@ def fold(vae: AutoencoderKL) -> None:
     for half in (vae.encoder, vae.decoder):
         _scale(half.conv_in, k)
         for name, module in half.named_modules():
-            if name.endswith(("conv1", "conv2")) or name.endswith("to_out.0"):
+            if name.endswith(("conv1", "conv2", "to_out.0")):
                 _scale(module, k)
             elif name.endswith(("conv_shortcut", "samplers.0.conv")):
                 module.bias.mul_(k)  # its input already carries the factor

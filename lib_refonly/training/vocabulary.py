@@ -26,9 +26,7 @@ def learn(captions: Iterable[str], merges: int = 700) -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(
         captions,
-        trainers.BpeTrainer(
-            vocab_size=2 * len(alphabet) + merges, initial_alphabet=alphabet, end_of_word_suffix=WORD_END, show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=2 * len(alphabet) + merges, initial_alphabet=alphabet, end_of_word_suffix=WORD_END, show_progress=False),
     )
     learnt = json.loads(tokenizer.to_str())["model"]["merges"]
     pairs = [m if isinstance(m, str) else " ".join(m) for m in learnt][:merges]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lib_refonly.errors import BadSettings, PainterError
@@ -114,3 +115,37 @@ def build_data(arguments: argparse.Namespace) -> int:
         raise PainterError(f"The generator of drawings failed ({error}).") from error
     print(f"{arguments.count} records in {arguments.out}")
     return 0
+
+
+def encode_data(arguments: argparse.Namespace) -> int:
+    """Encode a data set by a VAE."""
+    from lib_refonly.training.latents import encode_all
+
+    print(encode_all(arguments.vae, arguments.data, arguments.size, limit=arguments.limit))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score a model on held-out drawings. 0 when every gate holds, else 1."""
+    from lib_refonly.imaging.infotext import save_png, write_atomically
+    from lib_refonly.models.registry import ModelStore
+    from lib_refonly.refonly.loader import load_refonly
+    from lib_refonly.studio.devices import pick
+    from lib_refonly.training import evaluate as scoring
+
+    store = ModelStore()
+    entry = store.point_to(Path(arguments.model)) if Path(arguments.model).exists() else store.get(arguments.model)
+    if entry.path is None:
+        raise BadSettings(f"{entry.name} is not installed.")
+    device, dtype = pick()
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    model = load_refonly(entry.path, device=device, dtype=dtype)
+    scores, sheet = scoring.evaluate(model, arguments.data, arguments.seed, arguments.limit, lambda done, count: bar.show(done / count, scoring.WAYS[done - 1]))
+    bar.clear()
+    limit = f" --limit {arguments.limit}" if arguments.limit else ""
+    command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {arguments.model} --seed {arguments.seed}{limit}"
+    text = scoring.report(entry.name, model.card.native_size, scores, command)
+    write_atomically(arguments.out, text.encode())
+    save_png(arguments.out.with_suffix(".png"), sheet)
+    print(text)
+    return 0 if all(gate.holds for gate in scoring.gates(scores)) else 1
