@@ -66,10 +66,10 @@ def tiny_model(seed: int = 0, form: str = "released", **unet: Any) -> RefOnlyMod
 def _random(module: Any, seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in module.parameters():
-            scale = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1
-            noise = torch.randn(parameter.shape, generator=generator) * scale
-            parameter.copy_(noise if parameter.dim() > 1 else parameter + noise)
+        for name, parameter in module.named_parameters():
+            many = parameter.dim() > 1
+            noise = torch.randn(parameter.shape, generator=generator) * (parameter[0].numel() ** -0.5 if many else 0.1)
+            parameter.copy_(noise + 1 if not many and name.endswith("weight") else noise)
     return module.eval().requires_grad_(False)
 
 

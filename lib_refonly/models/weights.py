@@ -47,7 +47,7 @@ _TORCH_NAMES = {
     "int64": "I64",
 }
 
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, struct.error)
 """What torch's reader raises on bytes that are no weights."""
 
 
@@ -128,9 +128,7 @@ def _check_spans(path: Path, spans: list[tuple[int, int, str]], tensors: dict[st
 def _unpickle(path: Path, device: str) -> dict[str, Tensor]:
     import torch
 
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        _check_zip(path)
+    zipped = _is_honest_zip(path)
     try:
         # torch.serialization.load, not torch.load: WebUIs replace the latter, and Forge's renames files that fail to load.
         content = torch.serialization.load(path, map_location=device, weights_only=True, mmap=zipped and device != "meta")
@@ -151,8 +149,11 @@ def _refusal(path: Path, reason: str) -> str:
     return f"{path.name} cannot be read as a weight file: it is damaged, or holds something else than weights."
 
 
-def _check_zip(path: Path) -> None:
+def _is_honest_zip(path: Path) -> bool:
+    """Whether it is the zip that torch writes (stored, not packed); False for the older kind of file."""
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
@@ -161,6 +162,7 @@ def _check_zip(path: Path) -> None:
     long = any(entry.filename.endswith("data.pkl") and entry.file_size > _PICKLE_LIMIT for entry in entries)
     if packed or long or sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise BadModel(f"{path.name} was refused: it is packed in a way that torch does not write (it might unpack to any size).")
+    return True
 
 
 def _only_tensors(path: Path, content: Any) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BLUEPRINT_LDM, VISION_LDM = "refonly.blueprint.", "refonly.image_encoder."
 _VISION = "vision_model."
+_ROOM = 10_000_000
+"""Bytes that stay free beyond the file's own."""
 _Read = tuple[dict[str, "Tensor"], dict[str, Any], dict[str, Any]]
 """Tensors under ldm names (unread while they lie in a file), the configs as they are, and the UNet's and VAE's with all defaults."""
 
@@ -60,10 +63,10 @@ def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
     yaml = to_yaml(ldm_config(whole["unet"], whole["vae"], configs["scheduler"], str(clip.resolve()) if clip else None))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        if clip:
-            _copy_clip(folder, clip)
-        _write_text(out.with_suffix(".yaml"), yaml)
-        _write_tensors(out, tensors, {"format": "pt", CHECKPOINT_CONFIGS: json.dumps(configs)})
+        with _written(out, tensors, {"format": "pt", CHECKPOINT_CONFIGS: json.dumps(configs)}):
+            if clip:
+                _copy_clip(folder, clip)
+            _write_text(out.with_suffix(".yaml"), yaml)
     except OSError as error:
         raise CannotWrite(f"{out} could not be written: {error.strerror or error}.") from None
     return out
@@ -193,16 +196,20 @@ def _write_text(path: Path, text: str) -> None:
         half.unlink(missing_ok=True)
 
 
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+@contextmanager
+def _written(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Iterator[None]:
+    """The file is complete before the block, which writes what belongs beside it, and gets its name after it."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     size = sum(tensor.nbytes for tensor in tensors.values())
-    if shutil.disk_usage(path.parent).free < size + 10_000_000:
-        raise OSError(f"{size / 1e9:.1f} GB are needed there, {shutil.disk_usage(path.parent).free / 1e9:.1f} GB are free")
+    free = shutil.disk_usage(path.parent).free
+    if free < size + _ROOM:
+        raise CannotWrite(f"{path.name} needs {size / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free in {path.parent}.")
     half = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.safetensors")
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(half), metadata=metadata)
+        yield
         os.replace(half, path)
     except SafetensorError as error:
         raise OSError(str(error)) from None

@@ -261,7 +261,10 @@ class _Chain:
 def _note_output(module: nn.Module, name: str, seen: dict[str, Tensor]) -> Any:
     # Registered before the session's hooks, so it sees what the layer itself returns. Of two calls the last stays: the session makes K and V of
     # the image tokens after the layer has made those of the text.
-    return module.register_forward_hook(lambda _, __, out: seen.__setitem__(name, out))
+    def note(_: nn.Module, __: Any, out: Any) -> None:
+        seen[name] = out
+
+    return module.register_forward_hook(note)
 
 
 def _threshold(text: str) -> tuple[int, int]:

@@ -174,11 +174,11 @@ def _call(unet: Any, sample: torch.Tensor, t: Any, tokens: torch.Tensor, feature
 def _sample(unet: Any, vae: Any, cls: Any, steps: int, x: torch.Tensor, tokens: torch.Tensor, feature: torch.Tensor) -> dict[str, torch.Tensor]:
     config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "v_prediction", "steps_offset": 1}
     config |= {"final_sigmas_type": "sigma_min"} if cls is UniPCMultistepScheduler else {"clip_sample": False, "set_alpha_to_one": False}
-    scheduler = cls(**config)
+    scheduler: Any = cls(**config)
     scheduler.set_timesteps(steps)
     seen = {"timesteps": scheduler.timesteps.to(torch.int64)}
     for i, t in enumerate(scheduler.timesteps):
-        x = scheduler.step(_call(unet, x, t, tokens, feature), t, x).prev_sample
+        x = scheduler.step(_call(unet, x, t, tokens, feature), t, x, return_dict=False)[0]
         seen[f"latents_after_{i + 1}"] = x
     image = (vae.decode(x / vae.config.scaling_factor).sample / 2 + 0.5).clamp(0, 1)
     return seen | {"latents_final": x, "image01": image}
