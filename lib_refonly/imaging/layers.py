@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lib_refonly.imaging.background import outside_of_lines
-from lib_refonly.imaging.regions import Labels, Mask, closed_regions, default_gap, depth_of, from_nearest, line_mask, nearest_label
+from lib_refonly.imaging.regions import Labels, Mask, closed_regions, default_gap, depth_of, from_nearest, line_mask, nearest_label, pieces_of
 
 Unit = NDArray[np.float32]
 
@@ -19,6 +19,8 @@ _SPILL = 1 / 48
 """How far paint may lie beside its line, as a share of the longer side: a good latent pixel (8 px) of a 512 px painting."""
 _PAINTED_LINE = 1 / 80
 """How far a painted line reaches beside the drawn one."""
+_WIDEST_STROKE = 1 / 40
+"""Width of ink that is still a line, as a share of the longer side."""
 _SHADING = 14.0
 """Levels (0..255) by which shading may leave a plane before it counts as drawn and is kept."""
 _NEXT_TO_NOTHING = np.float32(1e-4)
@@ -61,13 +63,15 @@ def even_regions(painting: Image.Image, blueprint: Image.Image, strength: float 
 def colour_layer(painting: Image.Image, blueprint: Image.Image, outside: Image.Image | None = None, *, gap: int | None = None) -> Image.Image:
     """The colours without the lines, RGBA: they reach under the lines from both sides, and the outside of the character is transparent.
 
-    outside: mode L, 255 outside, as `outside_of_lines` gives it (the default).
+    Solid blacks of the drawing (hair, pupils) are colours, not lines, and stay.
+
+    outside: mode L, 255 outside, as `outside_of_lines` gives it (the default, with this painting, on black).
     """
     rgb, ink = _arrays(painting, blueprint)
-    around = np.asarray((outside or outside_of_lines(blueprint, gap)).convert("L")) > 127
-    labels = _regions(ink, gap)
-    labels[around] = 0
-    lines = line_mask(ink)
+    around = np.asarray((outside or outside_of_lines(blueprint, gap, painting)).convert("L")) > 127
+    labels, solid = _regions(ink, gap), _solids(ink)
+    labels = np.where(solid > 0, solid + labels.max(), np.where(around, 0, labels)).astype(np.int32)
+    lines = line_mask(ink) & (solid == 0)
     side, _ = nearest_label(np.where(lines, 0, np.where(around, 1, 2)).astype(np.int32))
     alpha = cv2.GaussianBlur(np.where(side == 1, 0, 255).astype(np.uint8), (0, 0), 0.7)
     if labels.any():
@@ -100,6 +104,13 @@ def _regions(ink: NDArray[np.uint8], gap: int | None) -> Labels:
     labels = closed_regions(line_mask(ink), default_gap(ink.shape) if gap is None else gap)
     crumb = max(4.0, (max(ink.shape) / 200) ** 2)
     return np.where((np.bincount(labels.ravel()) < crumb)[labels], 0, labels).astype(np.int32)
+
+
+def _solids(ink: NDArray[np.uint8]) -> Labels:
+    """The areas of ink that are wider than a stroke, numbered from 1."""
+    width = max(9, round(max(ink.shape) * _WIDEST_STROKE))
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return pieces_of(cv2.morphologyEx(line_mask(ink).astype(np.uint8), cv2.MORPH_OPEN, ball) > 0, connectivity=8)[0]
 
 
 def _trust(labels: Labels, reach: float) -> Unit:

@@ -139,3 +139,33 @@ def test_tiny_pictures(size):
     picture = Image.new("RGB", size, "white")
     assert find_background(picture).kind == "white"
     assert on_background(picture, "black").size == cut_out(picture).size == size
+
+
+def open_bust() -> tuple[Image.Image, np.ndarray]:
+    """A white head and neck drawn with black strokes on white; the neck is open below, in the middle of the sheet."""
+    sheet = np.full((300, 300), 255, np.uint8)
+    cv2.ellipse(sheet, (150, 120), (70, 80), 0, 110, 430, 0, 3)
+    cv2.line(sheet, (126, 195), (124, 240), 0, 3)
+    cv2.line(sheet, (174, 195), (176, 240), 0, 3)
+    head = cv2.ellipse(np.zeros_like(sheet), (150, 120), (60, 70), 0, 0, 360, 1, -1) > 0
+    return Image.fromarray(sheet), head
+
+
+def test_an_open_outline_keeps_the_head():
+    sheet, head = open_bust()
+    assert (np.asarray(cut_out(sheet.convert("RGB")))[head] == 255).mean() > 0.98
+    assert (np.asarray(outside_of_lines(Image.fromarray(255 - np.asarray(sheet))))[head] == 0).mean() > 0.98
+    corners = np.asarray(cut_out(sheet.convert("RGB")))[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners.max() == 0
+
+
+def test_a_wide_painting_is_inside_however_open_the_lines_are():
+    strokes = Image.new("L", (300, 300))
+    strokes.paste(255, (100, 40, 104, 200))
+    painting = Image.new("RGB", (300, 300))
+    painting.paste((200, 120, 90), (104, 40, 220, 200))
+    painting.paste((200, 120, 90), (96, 40, 100, 200))  # spilled over the line
+    outside = np.asarray(outside_of_lines(strokes, painting=painting))
+    assert np.asarray(outside_of_lines(strokes))[100, 160] == 255
+    assert outside[50:190, 110:215].max() == 0
+    assert outside[50:190, 95:99].min() == 255

@@ -130,3 +130,13 @@ def test_blank_and_full_blueprints(ink):
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match="differ in size"):
         lines_on_top(Image.new("RGB", (8, 8)), Image.new("L", (9, 8)))
+
+
+def test_solid_blacks_stay_in_the_colour_layer():
+    drawing = BLUEPRINT.copy()
+    drawing.paste(255, (100, 30, 156, 55))  # a black lock in the hair
+    painting = painted(noise=0, shift=0)
+    painting.paste((5, 5, 8), (100, 30, 156, 55))
+    layer = np.asarray(colour_layer(painting, drawing), int)
+    assert layer[35:50, 106:150, :3].max() < 30
+    assert layer[35:50, 106:150, 3].min() == 255
