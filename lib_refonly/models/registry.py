@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class ModelEntry:
         return self.path is not None and not self.problem
 
 
-RELEASED = ModelEntry("stable-diffusion-reference-only", "Reference Only 0.1.2 (the authors', 512 px, about 5 GB)", None, 512, 6_000_000_000, download=True)
+RELEASED = ModelEntry("stable-diffusion-reference-only", "Reference Only 0.1.2 (the authors', 512 px, about 5 GB)", None, 512, 6_600_000_000, download=True)
 """Shown until it is installed. Its size: 867 M values of UNet and blueprint encoder, 304 M of image encoder, 84 M of VAE, in float32."""
 
 
@@ -169,12 +170,23 @@ def _folder_values(folder: Path) -> int:
 
 
 def _values(folder: Path) -> int:
-    """How many numbers a network folder holds. A pickle's are told by its size: opening it would import torch."""
+    """How many numbers a network folder holds."""
     for path in sorted(folder.glob("*.safetensors")):
         header = read_header(path)
         if folder.name == "unet" and not any(key.startswith(BLUEPRINT) for key in header.tensors):
             raise BadModel("its UNet has no blueprint encoder. This is no RefOnly model.")
         return header.values
     for path in sorted(folder.glob("*.bin")):
-        return path.stat().st_size // 4
+        return path.stat().st_size // (2 if _is_half(path) else 4)
     raise BadModel(f"{folder.name}/ has no weights.")
+
+
+def _is_half(path: Path) -> bool:
+    """Whether a pickle holds 16-bit numbers, told by the names in it: reading it properly would import torch."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = next(entry for entry in archive.infolist() if entry.filename.endswith("data.pkl"))
+            with archive.open(names) as file:
+                return re.search(rb"HalfStorage|BFloat16Storage", file.read(10_000_000)) is not None
+    except (zipfile.BadZipFile, StopIteration, ValueError, NotImplementedError, RuntimeError):
+        return False

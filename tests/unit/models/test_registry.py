@@ -34,6 +34,17 @@ def test_folders_and_converted_files_are_listed(root: Path) -> None:
     assert entries[2].download
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_memory_of_a_pickled_model(root: Path, dtype: torch.dtype) -> None:
+    (before, _) = ModelStore([root]).entries()
+    path = root / "my tiny (v1)" / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path.with_suffix(".bin"))
+    path.unlink()
+    (after, _) = ModelStore([root]).entries()
+    assert after.installed
+    assert before.memory <= after.memory < before.memory * 1.1
+
+
 def test_get(root: Path) -> None:
     store = ModelStore([root])
     assert store.get("my tiny (v1)").path == root / "my tiny (v1)"
