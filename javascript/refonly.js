@@ -14,7 +14,7 @@
   async function give(zone, file) {
     let input = zone.querySelector('input[type="file"]');
     if (!input) {
-      const clear = zone.querySelector('button[aria-label="Clear"], button[title="Clear"], button[aria-label="Remove Image"]');
+      const clear = zone.querySelector('button[aria-label="Remove Image"], button[aria-label="Clear"]');
       clear?.click();
       for (let i = 0; i < 40 && !input; i++) {
         await new Promise((done) => setTimeout(done, 25));

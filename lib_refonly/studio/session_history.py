@@ -145,13 +145,11 @@ def _copied(inputs: InputFiles, folder: Path) -> InputFiles:
     def copy(path: Path | None, name: str) -> Path | None:
         return None if path is None else Path(shutil.copyfile(path, folder / f"{name}{path.suffix[:8]}"))
 
-    lines = copy(inputs.lines, safe_stem(inputs.lines.name))
-    assert lines is not None
     return InputFiles(
         references=tuple(copy(path, f"reference-{i}") for i, path in enumerate(inputs.references, 1)),
         masks=tuple(copy(path, f"mask-{i}") for i, path in enumerate(inputs.masks, 1)),
         weights=inputs.weights,
-        lines=lines,
+        lines=Path(shutil.copyfile(inputs.lines, folder / f"{safe_stem(inputs.lines.name)}{inputs.lines.suffix[:8]}")),
     )
 
 

@@ -24,7 +24,7 @@ class Asked:
     references: tuple[Path | None, ...]
     weights: tuple[float, ...]
     masks: tuple[Path | None, ...]
-    model: str
+    model: str | None
     settings: RefOnlySettings
 
     @classmethod
@@ -43,21 +43,23 @@ class Asked:
         """The files of a colouring.
 
         Raises:
-            BadSettings: the drawing or every reference is missing; the text says which to add.
+            BadSettings: the drawing, every reference, or a model is missing; the text says what to add.
         """
         if self.lines is None:
             raise BadSettings("Add the line art first: the drawing that is to be coloured.")
         if not any(self.references):
             raise BadSettings("Add a reference first: a picture of the character in colour.")
+        if not self.model:
+            raise BadSettings("No model is installed. The Models page says where to get one.")
         return InputFiles(self.references, self.masks, self.weights, self.lines)
 
     def request(self) -> ColorRequest | None:
-        """Open the pictures; None as long as there is no drawing.
+        """Open the pictures; None as long as there is no drawing or no model.
 
         Raises:
             BadPicture: one of them can't be used; the text says which.
         """
-        if self.lines is None:
+        if self.lines is None or not self.model:
             return None
         slots = zip(self.references, self.weights, self.masks, strict=True)
         references = tuple(Reference(open_picture(p), w, None if m is None else open_picture(m).convert("L")) for p, w, m in slots if p is not None)

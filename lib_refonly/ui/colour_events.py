@@ -84,13 +84,13 @@ class ColourEvents:
         try:
             asked = Asked.of(values, p.form, REFERENCES)
             files, request = asked.files(), asked.request()
-            yield from self._paint(session, session.begin(files, asked.settings, asked.model), request)
+            if request is not None:
+                yield from self._paint(session, session.begin(files, request.settings, request.model), request)
         except Exception as error:
             said = explain(error)
         yield self._finished(session, said)
 
-    def _paint(self, session: Session, run: Run, request: ColorRequest | None) -> Iterator[Updates]:
-        assert request is not None
+    def _paint(self, session: Session, run: Run, request: ColorRequest) -> Iterator[Updates]:
         p, preview = self.panel, None
         try:
             with closing(colour_job(self.engine, request, self.desk, session.stop)) as events:

@@ -80,7 +80,7 @@ class ColourPanel:
 
 
 def build_colour_panel(samples: Sequence[Sample], cards: Sequence[Path], models: Sequence[tuple[str, str]]) -> ColourPanel:
-    """Lay the page out. `cards` are the samples' thumbnails; `models` are (title, name), the first is chosen."""
+    """Lay the page out. `cards` are the samples' thumbnails; `models` are (title, name) of those that can be used; the first is chosen."""
     panel = ColourPanel(session=gr.State(Session()), form=SettingsForm(RefOnlySettings, "refonly"))
     with gr.Row(elem_id="refonly-colour", elem_classes=["refonly-page"]):
         with gr.Column(scale=5, min_width=320, elem_id="refonly-left"):
@@ -147,7 +147,7 @@ def _settings(panel: ColourPanel, models: Sequence[tuple[str, str]]) -> None:
     form = panel.form
     with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-settings"):
         gr.HTML(markup.heading("Settings"))
-        panel.model = gr.Dropdown(choices=list(models), value=models[0][1], label="Model", elem_id="refonly-model")
+        panel.model = gr.Dropdown(choices=list(models), value=models[0][1] if models else None, label="Model", elem_id="refonly-model")
         with gr.Row():
             form.make("count")
             with gr.Column(min_width=200):

@@ -24,7 +24,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("page tests need chromium (apt install chromium)")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS.split())
-        yield chromium
+        yield chromium.new_context(accept_downloads=True)  # one for all tests: its cache spares loading the scripts again
         chromium.close()
 
 
@@ -76,14 +76,15 @@ def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], N
 
 @pytest.fixture
 def open_page(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
-    """`open_page(width=1280, dark=False)`: a fresh tab, ready to use. Anything it asks of another host fails the test."""
-    contexts, foreign = [], []
+    """`open_page(width=1280, height=900, dark=False)`: a fresh tab, ready to use. Anything it asks of another host fails the test."""
+    pages, foreign = [], []
 
-    def open_(width: int = 1280, height: int = 900, dark: bool = False, **more: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", accept_downloads=True, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
+    def open_(width: int = 1280, height: int = 900, dark: bool = False) -> Any:
+        page = browser.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.set_default_timeout(30_000)
         page.on("request", lambda request: None if request.url.startswith((studio.address, "data:", "blob:")) else foreign.append(request.url))
         page.goto(studio.address)
         page.wait_for_selector("#refonly-go")
@@ -93,8 +94,8 @@ def open_page(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
     studio.engine.requests.clear()
     yield open_
     studio.steps.set()
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert foreign == [], f"the page asked other hosts: {foreign}"
 
 

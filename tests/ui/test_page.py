@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +44,8 @@ def set_number(page: Any, field: str, value: int) -> None:
 def drop(page: Any, zone: str, path: Path) -> None:
     """Drop a file from outside onto the middle of a zone."""
     transfer = page.evaluate_handle(
-        "async ([bytes, name]) => { const held = new DataTransfer(); held.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/png'})); return held }",
+        """([bytes, name]) => { const held = new DataTransfer();
+        held.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/png'})); return held }""",
         [list(path.read_bytes()), path.name],
     )
     for event in ("dragover", "drop"):
@@ -85,7 +87,7 @@ def test_a_dropped_picture_replaces_the_one_that_is_there(open_page: OpenPage, p
     give(page, "refonly-reference-1", pictures["reference"])
     before = source(page, "refonly-reference-1")
     drop(page, "refonly-reference-1", pictures["lines"])
-    page.wait_for_function("([zone, old]) => { const i = document.querySelector(`#${zone} img`); return i && i.src !== old }", arg=["refonly-reference-1", before])
+    page.wait_for_function("old => { const now = document.querySelector('#refonly-reference-1 img'); return now && now.src !== old }", arg=before)
     assert page.url.endswith("/"), "the browser left the page"
 
 
@@ -138,7 +140,7 @@ def test_variations_history_and_restoring(open_page: OpenPage, studio: Studio, p
     wait_idle(page)
     assert studio.engine.requests[-1].settings.seed == 4244
 
-    page.click('#refonly-lines-file button[aria-label="Clear"]')
+    page.click('#refonly-lines-file button[aria-label="Remove Image"]')
     page.click("#refonly-history button >> nth=1")  # the older run
     page.wait_for_selector("#refonly-lines-file img")
     page.wait_for_function("() => document.querySelector('#refonly-count input[type=number]').value === '3'")
@@ -280,6 +282,7 @@ def test_theme_follows_the_system_and_the_button(open_page: OpenPage, dark: bool
     page.reload()
     page.wait_for_selector("#refonly-go")
     page.wait_for_function(f"() => document.body.classList.contains('dark') !== {str(dark).lower()}")
+    page.evaluate("localStorage.clear()")
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1440])
@@ -306,8 +309,6 @@ def test_batch_goes_on_after_a_bad_drawing(open_page: OpenPage, pictures: Pictur
     page.wait_for_selector("#refonly-batch-zip")
     assert "2 of 3" in page.inner_text("#refonly-batch-state")
     archive = downloaded(page, "refonly-batch-zip", tmp_path)
-    import zipfile
-
     with zipfile.ZipFile(archive) as packed:
         assert sorted(packed.namelist()) == ["my drawing.png", "reference.png"]
         assert Image.open(BytesIO(packed.read("my drawing.png"))).size == (384, 384)
