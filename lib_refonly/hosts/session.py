@@ -46,7 +46,9 @@ class Session:
         self._call = None
 
     def _install(self, stack: ExitStack) -> None:
-        keep = lambda handle: stack.callback(handle.remove)  # noqa: E731
+        def keep(handle: Any) -> None:
+            stack.callback(handle.remove)
+
         keep(self.anatomy.unet.register_forward_pre_hook(self._begin_call, with_kwargs=True))
         if self.plan.input_features:
             keep(self.anatomy.conv_in.register_forward_hook(self._add_features))
@@ -63,7 +65,7 @@ class Session:
         keep(site.to_q.register_forward_hook(injection.catch_q))
         keep(site.to_out.register_forward_pre_hook(injection.mix_in, prepend=first))
 
-    def _begin_call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample, timestep = self.anatomy.read_call(args, kwargs)
         rows, _, height, width = sample.shape
         self._call = Call(spread_roles(self.roles, rows), height, width, progress_of(timestep))
@@ -142,9 +144,7 @@ class _SiteInjection:
             pictures = self._pictures
             plain = all(p.mask is None for p in pictures)
             grid = (1, tokens) if plain else token_grid(call.height, call.width, tokens)
-            self._biases[key] = picture_bias(
-                [p.tokens.shape[1] for p in pictures], [p.weight for p in pictures], [p.mask for p in pictures], grid
-            )
+            self._biases[key] = picture_bias([p.tokens.shape[1] for p in pictures], [p.weight for p in pictures], [p.mask for p in pictures], grid)
         return self._biases[key]
 
     @property
@@ -155,9 +155,7 @@ class _SiteInjection:
 def _weighed(feature: InputFeature, like: Tensor) -> Tensor:
     value = feature.feature.to(like)
     if value.shape[-2:] != like.shape[-2:]:
-        raise BadModel(
-            f"The lines' feature is {value.shape[-1]}x{value.shape[-2]}, the picture's latent {like.shape[-1]}x{like.shape[-2]}."
-        )
+        raise BadModel(f"The lines' feature is {value.shape[-1]}x{value.shape[-2]}, the picture's latent {like.shape[-1]}x{like.shape[-2]}.")
     if feature.mask is not None:
         mask = feature.mask[None, None].float()
         value = value * nn.functional.interpolate(mask, size=like.shape[-2:], mode="area").to(like)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from lib_refonly.imaging.background import outside_of_lines
 from lib_refonly.imaging.layers import colour_layer, even_regions, lines_on_top
 from lib_refonly.refonly.prepare import PreparedLines
 from lib_refonly.refonly.settings import RefOnlySettings
@@ -19,17 +20,20 @@ def finish(painting: Image.Image, lines: PreparedLines, settings: RefOnlySetting
     """
     own = lines.box.undo(painting)
     even = even_regions(own, lines.full, settings.flats)
-    layer = colour_layer(even, lines.full, lines.outside)
-    picture = _on_paper(even, layer, lines, settings.paper, settings.lines_back)
+    # The model paints on black, which tells an open drawing's inside from its outside where the lines alone can't.
+    outside = outside_of_lines(lines.full, painting=own)
+    layer = colour_layer(even, lines.full, outside)
+    picture = _on_paper(even, layer, outside, lines, settings)
     return picture, own, layer
 
 
-def _on_paper(painting: Image.Image, layer: Image.Image, lines: PreparedLines, paper: str, lines_back: float) -> Image.Image:
+def _on_paper(painting: Image.Image, layer: Image.Image, outside: Image.Image, lines: PreparedLines, settings: RefOnlySettings) -> Image.Image:
+    paper, lines_back = settings.paper, settings.lines_back
     if paper == "as painted":
         return lines_on_top(painting, lines.full, lines_back, lines.polarity)
     # With the lines laid on top the colours must run clean beneath them; without, the painted lines are all there is.
     colours = Image.blend(painting, layer.convert("RGB"), lines_back)
-    inside = Image.fromarray(255 - np.asarray(lines.outside))
+    inside = Image.fromarray(255 - np.asarray(outside))
     if paper == "transparent":
         picture = lines_on_top(colours, lines.full, lines_back, lines.polarity)
         picture.putalpha(inside)

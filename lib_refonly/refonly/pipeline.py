@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def guidance_of(model: RefOnlyModel, settings: RefOnlySettings) -> Guidance:
 
 def start_noise(model: RefOnlyModel, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
     """Unit noise [n, C, h/8, w/8], each picture's from its own seed and drawn on the CPU: the same on every device and in every batch."""
-    shape = (model.unet.config.in_channels, size[1] // 8, size[0] // 8)
+    shape = (model.unet.config["in_channels"], size[1] // 8, size[0] // 8)
     rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
     return torch.stack(rows).to(model.device, model.dtype)
 
@@ -106,6 +107,7 @@ def paint(
 @torch.no_grad()
 def decode(model: RefOnlyModel, latents: Tensor) -> Image.Image:
     """Latents [1, C, h, w] -> RGB."""
-    pixels = model.vae.decode(latents.to(model.vae.dtype) / model.vae_scale, return_dict=False)[0]
+    vae: Any = model.vae
+    pixels = vae.decode(latents.to(model.vae.dtype) / model.vae_scale, return_dict=False)[0]
     array = ((pixels[0].float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(array.permute(1, 2, 0).cpu().numpy())

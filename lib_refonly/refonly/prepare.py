@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-
 import cv2
 import numpy as np
 from PIL import Image
 
-from lib_refonly.imaging.background import find_background, on_background, outside_of_lines
+from lib_refonly.imaging.background import find_background, on_background
 from lib_refonly.imaging.fit import Letterbox
 from lib_refonly.imaging.lineart import find_blueprint
 from lib_refonly.refonly.settings import RefOnlySettings
@@ -25,10 +23,6 @@ class PreparedLines:
     polarity: str
     notes: tuple[str, ...]
 
-    @cached_property
-    def outside(self) -> Image.Image:
-        """Mode L at the drawing's size, 255 around the character."""
-        return outside_of_lines(self.full)
 
 
 def prepare_lines(picture: Image.Image, settings: RefOnlySettings, native_size: int) -> PreparedLines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from typing import Any
 
 import torch
 from PIL import Image
@@ -35,5 +36,6 @@ def _fit(model: RefOnlyModel, side: int = 32) -> Tensor:
     levels = torch.tensor([0.0, 0.5, 1.0])
     colours = torch.cartesian_prod(levels, levels, levels)
     pixels = (colours * 2 - 1)[:, :, None, None].expand(-1, -1, side, side).to(model.device, model.vae.dtype)
-    codes = model.vae.encode(pixels).latent_dist.mode()[:, :, side // 16, side // 16].float().cpu() * model.vae_scale
+    vae: Any = model.vae
+    codes = vae.encode(pixels).latent_dist.mode()[:, :, side // 16, side // 16].float().cpu() * model.vae_scale
     return torch.linalg.lstsq(torch.cat([codes, torch.ones(len(codes), 1)], 1), colours).solution

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,8 @@ class BaseTask(nn.Module):
             self.unet = UNetShape(config.widths, context=config.context).build()
             shape = TextShape(config.context, config.text_layers)
             self.text_encoder = shape.build(len(self.tokenizer), self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
-        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
-        self.noise = DDIMScheduler.from_config(SCHEDULE)
+        self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
+        self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         rows, views = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
@@ -84,7 +85,7 @@ class BaseTask(nn.Module):
         noise = torch.randn(len(PROMPTS), *self.data.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
         latents = denoise(self.unet, Plan(), make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=texts)
         painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
-        return sheet([painted[:4], painted[4:]], cell=192)
+        return sheet([list(painted[:4]), list(painted[4:])], cell=192)
 
     def export(self, folder: Path) -> None:
         """The diffusers folder layout of StableDiffusionPipeline, fp16."""

@@ -97,12 +97,13 @@ def load_cases(data: Path, size: int, prompt_size: int, seed: int, limit: int = 
     for group, members in by_group.items():
         for place, i in enumerate(members):
             other = members[(place + 1) % len(members)]
-            references = [mirrored_and_turned(drawings.pictures[k, 1], prompt_size, np.random.default_rng([seed, k])) for k in (i, other)]
+            right, wrong = (mirrored_and_turned(drawings.pictures[k, 1], prompt_size, np.random.default_rng([seed, k])) for k in (i, other))
             cases.append(
                 Case(
                     group,
                     shrink(drawings.pictures[i, 0], size),
-                    *references,
+                    right,
+                    wrong,
                     shrink(drawings.blueprints[i, 0], size),
                     shrink(drawings.alpha[i, 0], size),
                 )
@@ -122,7 +123,7 @@ def paint_way(model: RefOnlyModel, cases: Sequence[Case], way: str, seed: int) -
     if way == "mean fill":
         return [np.where(c.alpha[..., None] > 127, _mean_colour(c.reference), 0).astype(np.uint8) for c in cases]
     if way == "position copy":
-        return [cv2.resize(c.reference, (size, size), interpolation=cv2.INTER_AREA) for c in cases]
+        return [np.asarray(Image.fromarray(c.reference).resize((size, size), Image.Resampling.BOX)) for c in cases]
     settings = RefOnlySettings(reference_strength=0.0 if way == "no reference" else 1.0)
     result: list[Picture] = []
     for first in range(0, len(cases), BATCH):
@@ -147,7 +148,7 @@ def score(group: str, way: str, pairs: Sequence[tuple[Case, Picture]]) -> Score:
 
 
 def lab(rgb: Picture) -> NDArray[np.float32]:
-    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
 
 
 def _mean_colour(reference: Picture) -> NDArray[np.float64]:

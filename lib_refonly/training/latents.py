@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,8 @@ def shrink(pictures: np.ndarray, size: int) -> np.ndarray:
 @torch.no_grad()
 def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: int = 0) -> Path:
     """Encode every picture of `data` (the first `limit`) at `size` pixels; returns the file."""
-    drawings, vae = DrawingSet(data), AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+    drawings = DrawingSet(data)
+    vae: Any = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     vae.to(device)
     count, views = limit or len(drawings), drawings.pictures.shape[1]

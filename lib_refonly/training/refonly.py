@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,10 +35,15 @@ from lib_refonly.training.vae import to_bytes
 
 @dataclass(frozen=True)
 class RefOnlyConfig:
-    """`same`: share of records whose reference is the target itself (turned, scaled, shifted). Drops are shares of rows."""
+    """`same`: share of records whose reference is the target itself (turned, scaled, shifted). Drops are shares of rows.
+
+    `noisy`: share of rows whose timestep is drawn towards the noise (T * (1 - u^2)) instead of evenly. Flat colours in a small latent average the
+    noise out, so what colour a region gets is decided at the noisiest steps; evenly drawn, most rows would teach nothing about it.
+    """
 
     size: int = 128
     same: float = 0.15
+    noisy: float = 0.5
     drop_image: float = 0.1
     drop_blueprint: float = 0.1
     drop_both: float = 0.1
@@ -61,8 +67,8 @@ class RefOnlyTask(nn.Module):
             self.unet = UNetShape(config.widths).build() if start is None else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
             self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
             self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
-        self.vae = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
-        self.noise = DDIMScheduler.from_config(SCHEDULE)
+        self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
+        self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         rows = [self._row(rng, self.data, int(rng.integers(len(self.data)))) for _ in range(size)]
@@ -70,8 +76,10 @@ class RefOnlyTask(nn.Module):
         drop, c = rng.random(size), self.config
         edges = np.cumsum([c.drop_both, c.drop_image, c.drop_blueprint])
         kind = np.searchsorted(edges, drop, side="right")
+        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
+        t = np.where(rng.random(size) < c.noisy, 1 - u**2, u) * last
         return batch | {
-            "t": torch.from_numpy(rng.integers(0, self.noise.config["num_train_timesteps"], size)),
+            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
             "see_picture": torch.from_numpy(kind > 1),
             "see_lines": torch.from_numpy((kind == 1) | (kind > 2)),

@@ -43,7 +43,8 @@ class UNetShape:
             block_out_channels=self.widths,
             layers_per_block=self.layers,
             cross_attention_dim=self.context,
-            attention_head_dim=[w // HEAD for w in self.widths],  # diffusers' name for the number of heads, as in SD 2.1
+            # diffusers' name for the number of heads, as in SD 2.1
+            attention_head_dim=[w // HEAD for w in self.widths],  # pyright: ignore[reportArgumentType]
             use_linear_projection=True,
             norm_num_groups=32,
         )

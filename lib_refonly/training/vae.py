@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,10 +37,10 @@ class VaeTask(nn.Module):
         super().__init__()
         self.config, self.data = config, DrawingSet(data)
         levels = len(config.widths)
-        self.vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=config.widths,
+        self.vae: Any = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+            up_block_types=("UpDecoderBlock2D",) * levels,  # pyright: ignore[reportArgumentType]
+            block_out_channels=config.widths,  # pyright: ignore[reportArgumentType]
             layers_per_block=config.layers,
             latent_channels=4,
             norm_num_groups=32,
@@ -85,7 +86,7 @@ class VaeTask(nn.Module):
     @torch.no_grad()
     def export(self, folder: Path) -> None:
         """The finished VAE: ldm's own eps, latents of unit size times 1/scaling_factor on this data."""
-        vae = AutoencoderKL.from_config(self.vae.config)
+        vae: Any = AutoencoderKL.from_config(self.vae.config)
         vae.load_state_dict(self.vae.state_dict())
         soften(vae)
         fold(vae)
@@ -95,7 +96,7 @@ class VaeTask(nn.Module):
 
 
 @torch.no_grad()
-def latent_statistics(vae: AutoencoderKL, data: DrawingSet, count: int = 256) -> tuple[Tensor, Tensor]:
+def latent_statistics(vae: Any, data: DrawingSet, count: int = 256) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each latent channel over half-size and full-size pictures, [C] each."""
     codes = []
     for i in range(count):

@@ -15,25 +15,26 @@ both exact in the finished file:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 LDM_EPS = 1e-6
 SOFT_EPS = 16.0
 
 
-def norms(vae: AutoencoderKL) -> list[nn.GroupNorm]:
+def norms(vae: Any) -> list[nn.GroupNorm]:
     return [m for m in vae.modules() if isinstance(m, nn.GroupNorm)]
 
 
-def soften(vae: AutoencoderKL, eps: float = SOFT_EPS) -> None:
+def soften(vae: Any, eps: float = SOFT_EPS) -> None:
     for norm in norms(vae):
         norm.eps = eps
 
 
 @torch.no_grad()
-def fold(vae: AutoencoderKL) -> None:
+def fold(vae: Any) -> None:
     """Turn a softened VAE into the same function with ldm's eps, in place."""
     (eps,) = {norm.eps for norm in norms(vae)}
     k = (LDM_EPS / eps) ** 0.5
@@ -53,7 +54,7 @@ def _scale(layer: nn.Module, k: float) -> None:
 
 
 @torch.no_grad()
-def identity_start(vae: AutoencoderKL, quiet: float = 0.1) -> None:
+def identity_start(vae: Any, quiet: float = 0.1) -> None:
     """Begin a softened VAE as the mean colour of each patch; every learnt branch starts `quiet` times its usual size. In place."""
     for norm in norms(vae):
         norm.weight.fill_(norm.eps**0.5)
@@ -78,7 +79,7 @@ def identity_start(vae: AutoencoderKL, quiet: float = 0.1) -> None:
         conv.bias.zero_()
 
 
-def _pass_through(conv: nn.Conv2d, taps: list[tuple[int, int, float]], quiet: float = 0.05) -> None:
+def _pass_through(conv: Any, taps: list[tuple[int, int, float]], quiet: float = 0.05) -> None:
     conv.weight.mul_(quiet)
     conv.bias.zero_()
     for c in range(min(conv.in_channels, conv.out_channels)):
@@ -86,14 +87,14 @@ def _pass_through(conv: nn.Conv2d, taps: list[tuple[int, int, float]], quiet: fl
             conv.weight[c, c, y, x] += value
 
 
-def _pairs_in(conv: nn.Conv2d, count: int) -> None:
+def _pairs_in(conv: Any, count: int) -> None:
     conv.weight[: 2 * count].zero_()
     conv.bias[: 2 * count].zero_()
     for c in range(count):
         conv.weight[2 * c, c, 1, 1], conv.weight[2 * c + 1, c, 1, 1] = 1.0, -1.0
 
 
-def _pairs_out(conv: nn.Conv2d, count: int, quiet: float) -> None:
+def _pairs_out(conv: Any, count: int, quiet: float) -> None:
     """SiLU(v) - SiLU(-v) = v, so a pair read with opposite signs passes the nonlinearity unchanged."""
     conv.weight.mul_(quiet)
     conv.bias.zero_()
@@ -103,7 +104,7 @@ def _pairs_out(conv: nn.Conv2d, count: int, quiet: float) -> None:
 
 
 @torch.no_grad()
-def normalise_latents(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
+def normalise_latents(vae: Any, mean: Tensor, std: Tensor) -> None:
     """Fold `(z - mean) / std / scaling_factor` into quant_conv and its inverse into post_quant_conv, in place. mean, std: [latent channels]."""
     code, size = vae.config["latent_channels"], std * vae.config["scaling_factor"]
     quant, post = vae.quant_conv, vae.post_quant_conv

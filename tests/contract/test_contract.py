@@ -76,7 +76,10 @@ def test_replacing_at_full_strength_is_the_unet_with_the_tokens_as_its_context(s
 
 
 def test_the_feature_is_added_after_conv_in(subject: Subject, sample: Tensor, text: Tensor, feature: Tensor) -> None:
-    handle = subject.conv_in.register_forward_hook(lambda _, __, out: out + 0.7 * feature)
+    def add(_: nn.Module, __: object, out: Tensor) -> Tensor:
+        return out + 0.7 * feature
+
+    handle = subject.conv_in.register_forward_hook(add)
     try:
         wanted = subject.call(sample, 500.0, text)
     finally:

@@ -44,7 +44,7 @@ class Subject:
 
 def diffusers_unet(kind: str) -> UNet2DConditionModel:
     torch.manual_seed(0)
-    shape = {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 2, "cross_attention_dim": WIDTH, "sample_size": 16}
+    shape: dict[str, Any] = {"block_out_channels": (32, 64, 64, 64), "layers_per_block": 2, "cross_attention_dim": WIDTH, "sample_size": 16}
     unet = UNet2DConditionModel(**(shape | KINDS[kind])).eval().requires_grad_(False)
     for weight in unet.parameters():  # the default start leaves some branches nearly silent
         if weight.dim() > 1:
