@@ -14,7 +14,7 @@ from pathlib import Path
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.studio.commands import color, failures, tools
+from lib_refonly.studio.commands import color, failures, model_choice, tools
 from lib_refonly.studio.commands.options import add_settings
 
 DEFAULT_MODEL = "tiny-refonly"
@@ -71,7 +71,7 @@ def _add_color(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("reference", type=Path, metavar="REFERENCE", help="coloured picture of the character, or a folder of them")
     parser.add_argument("lines", type=Path, metavar="LINES", help="line drawing (or a colour picture whose lines are found), or a folder of them")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="the result: a name ending in .png, or a folder")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from `studio.py models`, a model folder, or a converted .safetensors")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=model_choice.HELP)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute (default auto)")
     parser.add_argument("--also-reference", action="append", default=[], metavar="FILE[:WEIGHT]", help="a further reference; may be repeated")
     parser.add_argument("--reference-weight", type=_weight, default=1.0, metavar="X", help="weight of REFERENCE beside the further ones (default 1)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from lib_refonly.errors import BadModel, BadPicture, BadSettings, CannotWrite, Interrupted, Offline, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.commands.failures import sentence, write_log
+from lib_refonly.studio.commands.model_choice import read_model, store_with
 from lib_refonly.studio.commands.options import read_settings
 from lib_refonly.studio.commands.pairing import Pair, outputs, pair, refuse_collisions
 from lib_refonly.studio.commands.reporting import Reporter, Row
@@ -84,14 +84,6 @@ def read_task(arguments: argparse.Namespace) -> Task:
     return Task(settings, name, place, also, arguments.reference_weight, arguments.layer, arguments.resume)
 
 
-def read_model(text: str) -> tuple[str, Path | None]:
-    """(name, None) for a model of the list. (name, path) for a folder or a file: a text with a slash, or one that ends in .safetensors."""
-    if not (text.endswith(".safetensors") or "/" in text or os.sep in text or text in (".", "..")):
-        return text, None
-    path = Path(text).expanduser().resolve()
-    return (path.stem if path.suffix == ".safetensors" else path.name), path
-
-
 def read_weighted(text: str) -> tuple[Path, float]:
     """'FILE:WEIGHT' or 'FILE'. A file whose own name ends like a weight is taken for the file.
 
@@ -119,13 +111,9 @@ class _Engine:
     def get(self) -> Painter:
         """Raises: BadModel: the model's folder or file is none."""
         if self._engine is None:
-            from lib_refonly.models.registry import ModelStore
             from lib_refonly.studio.engine import Engine
 
-            store = ModelStore()
-            if self._place is not None:
-                store.point_to(self._place)
-            self._engine = Engine(store, self._device)
+            self._engine = Engine(store_with(self._place), self._device)
         return self._engine
 
 

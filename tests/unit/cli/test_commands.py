@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from lib_refonly import __version__
 from lib_refonly.errors import BadSettings, Offline
@@ -16,7 +17,8 @@ from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.settings import setting, specs
 from lib_refonly.studio import cli
 from lib_refonly.studio.commands.bar import Bar, cut
-from lib_refonly.studio.commands.color import read_model, read_weighted
+from lib_refonly.studio.commands.color import read_weighted
+from lib_refonly.studio.commands.model_choice import read_model
 from lib_refonly.studio.commands.options import add_settings, read_settings
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import draw
@@ -31,7 +33,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys)
-    for word in ("color", "verify", "convert", "models", "train", "data", "page", "test", "70 a fault", "130 stopped"):
+    for word in ("color", "verify", "convert", "models", "train", "data", "evaluate", "page", "test", "70 a fault", "130 stopped"):
         assert word in text
 
 
@@ -199,6 +201,25 @@ def test_data_build(run: Run, monkeypatch: pytest.MonkeyPatch, raised: Exception
     ran = run("data", "build", "--out", "set", "--count", "10", "--seed", "3", "--size", "64", "--split", "heldout", "--workers", "2")
     assert ran.code == code
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(("distance", "code"), [(9.0, 0), (11.0, 1)])
+def test_evaluate_writes_a_report_and_fails_when_a_gate_is_missed(run: Run, monkeypatch: pytest.MonkeyPatch, distance: float, code: int) -> None:
+    from lib_refonly.models.registry import ModelEntry, ModelStore
+    from lib_refonly.refonly import loader
+    from lib_refonly.training import evaluate
+
+    scores = [evaluate.Score("adventurer", way, 2, dE, 0.9, 20.0) for way, dE in (("model", distance), ("wrong reference", 60.0))]
+    model = SimpleNamespace(card=SimpleNamespace(native_size=128))
+    monkeypatch.setattr(ModelStore, "get", lambda _, name: ModelEntry(name, name, Path("place of it"), 128, 0))
+    monkeypatch.setattr(loader, "load_refonly", lambda path, **_: model if path == Path("place of it") else None)
+    monkeypatch.setattr(evaluate, "evaluate", lambda *words: (scores, Image.new("RGB", (8, 8))) if words[:4] == (model, Path("set"), 0, 5) else None)
+    ran = run("evaluate", "set", "-o", "scores.md", "--model", "mine", "--limit", "5")
+    assert ran.code == code
+    assert sorted(path.name for path in Path().iterdir()) == ["scores.md", "scores.png"]
+    text = Path("scores.md").read_text(encoding="utf-8")
+    assert "studio.py evaluate set -o scores.md --model mine --seed 0 --limit 5" in text
+    assert ("MISSED" in text) == (code == 1)
 
 
 def test_a_bug_anywhere_exits_70_with_a_log(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
