@@ -1,4 +1,4 @@
-"""Held-out scores of a RefOnly model, and the gates it has to pass: `studio.py evaluate MODEL DATA -o docs/scores.md`.
+"""Held-out scores of a RefOnly model, and the gates it has to pass: `studio.py evaluate DATA -o docs/scores.md`.
 
 Every held-out drawing is coloured from ANOTHER drawing of the same character, which is first mirrored, turned, scaled and shifted, so that
 copying positions does not help. Compared with the truth at the model's own size, against fills and copies that need no model.
@@ -144,7 +144,11 @@ def score(group: str, way: str, pairs: Sequence[tuple[Case, Picture]]) -> Score:
             near.append((off <= NEAR).mean())
         error = np.square(case.truth.astype(np.float64) - painted).mean()
         psnr.append(10 * np.log10(255**2 / max(error, 1e-9)))
-    return Score(group, way, len(distances), float(np.mean(distances)), float(np.mean(near)), float(np.mean(psnr)))
+    return Score(group, way, len(distances), _mean(distances), _mean(near), _mean(psnr))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def lab(rgb: Picture) -> NDArray[np.float32]:

@@ -99,7 +99,7 @@ class VaeTask(nn.Module):
 def latent_statistics(vae: Any, data: DrawingSet, count: int = 256) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each latent channel over half-size and full-size pictures, [C] each."""
     codes = []
-    for i in range(count):
+    for i in range(min(count, len(data))):
         picture = data.pictures[i, 0]
         code = vae.encode(to_signed((picture if i % 2 else halve(picture))[None])).latent_dist.mode()
         codes.append(code.flatten(2)[0])
