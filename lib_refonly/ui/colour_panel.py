@@ -110,7 +110,7 @@ def _slot(number: int, picture: Any) -> Slot:
             picture = shim.picture_zone(f"Reference {number}", f"refonly-reference-{number}", 150, "Drop, paste, or click", webcam=False)
         with gr.Column(min_width=140):
             reset = shim.supported(gr.Slider.__init__, buttons=[])
-            weight = gr.Slider(0, 2, value=1, step=0.05, label=f"Weight of reference {number}", elem_id=f"refonly-weight-{number}", **reset)
+            weight = gr.Slider(0, 2, value=1, step=0.05, label=f"Weight {number}", elem_id=f"refonly-weight-{number}", **reset)
         mask = shim.picture_zone(f"Mask {number}", f"refonly-mask-{number}", 150, "White where it acts", webcam=False)
     return Slot(picture, weight, mask)
 
@@ -170,7 +170,7 @@ def _advanced(panel: ColourPanel) -> None:
                 with gr.Row():
                     panel.form.make(left, right)
     with gr.Accordion("Read the settings of an earlier picture", open=False, elem_id="refonly-read"):
-        panel.read_zone = shim.picture_zone("Read settings", "refonly-read-zone", 150, "# A PNG saved here\nIts settings come back", webcam=False)
+        panel.read_zone = shim.picture_zone("Read settings", "refonly-read-zone", 150, "Drop a PNG that was saved here", webcam=False)
 
 
 def _stage(panel: ColourPanel) -> None:
@@ -196,7 +196,7 @@ def _stage(panel: ColourPanel) -> None:
 def _history(panel: ColourPanel) -> None:
     with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-history-box", visible=True):
         gr.HTML(markup.heading("This session", "Click a picture to bring its pictures and settings back."))
-        panel.history = shim.thumbnails("History of this session", "refonly-history", 6, object_fit="cover", height="auto")
+        panel.history = shim.thumbnails("History of this session", "refonly-history", 6, object_fit="contain", height="auto")
 
 
 _EMPTY = (

@@ -90,4 +90,4 @@ def update(**values: Any) -> Any:
 
 def warn(text: str) -> None:
     """A short-lived notice in the corner. The text is the painter's own words or ours, so mark-up in it is made harmless."""
-    gr.Warning(escape(text))
+    gr.Warning(escape(text), **supported(gr.Warning, title="Please look", duration=6))
