@@ -126,7 +126,9 @@ def encode_data(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Score a model on held-out drawings. 0 when every gate holds, else 1."""
+    """Score a model on held-out drawings, or a base model on its prompts. 0 when every gate holds, else 1."""
+    if (Path(arguments.model) / "text_encoder").is_dir():
+        return _evaluate_base(arguments)
     from lib_refonly.imaging.infotext import save_png, write_atomically
     from lib_refonly.models.registry import ModelStore
     from lib_refonly.refonly.loader import load_refonly
@@ -149,3 +151,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
     save_png(arguments.out.with_suffix(".png"), sheet)
     print(text)
     return 0 if all(gate.holds for gate in scoring.gates(scores)) else 1
+
+
+def _evaluate_base(arguments: argparse.Namespace) -> int:
+    from lib_refonly.imaging.infotext import save_png, write_atomically
+    from lib_refonly.training import evaluate_base as scoring
+
+    responses, sheet = scoring.evaluate_base(Path(arguments.model), seed=arguments.seed)
+    command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {arguments.model} --seed {arguments.seed}"
+    text = scoring.report_base(Path(arguments.model).name, responses, command)
+    write_atomically(arguments.out, text.encode())
+    save_png(arguments.out.with_suffix(".png"), sheet)
+    print(text)
+    return 0 if scoring.holds(responses) else 1
