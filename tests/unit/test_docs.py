@@ -58,6 +58,7 @@ def _allowed(spec: Spec) -> str:
 
 def exit_code_table() -> str:
     rows = {one.exit_code: (f"`{one.__name__}`", (one.__doc__ or "").split("\n")[0]) for one in ALL_ERRORS}
+    rows |= {errors.PainterError.exit_code: ("`PainterError`", "Anything else that the painter can mend; the sentence says what.")}
     rows |= {0: ("", "Done; for `evaluate` and `verify`: everything holds.")}
     rows |= {reporting.PARTLY_FAILED: ("", "Some drawings are finished and some are not, or several failed for different reasons.")}
     rows |= {failures.EXIT_CODE: ("any other", "A fault of the program. Its traceback is in a file that the message names.")}
