@@ -10,14 +10,14 @@ from lib_refonly.errors import BadModel, BadSettings
 from lib_refonly.refonly.settings import SAMPLERS
 
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    # Name -> diffusers class, and what makes it this sampler whatever the model's config says.
+    # Name -> diffusers class (LMSScheduler is ours), and what makes it this sampler whatever the model's config says.
     "UniPC": ("UniPCMultistepScheduler", {}),
     "DDIM": ("DDIMScheduler", {}),
     "DPM++ 2M": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": False}),
     "DPM++ 2M Karras": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True}),
     "Euler": ("EulerDiscreteScheduler", {"use_karras_sigmas": False}),
     "Euler a": ("EulerAncestralDiscreteScheduler", {}),
-    "LMS": ("LMSDiscreteScheduler", {"use_karras_sigmas": False}),
+    "LMS": ("LMSScheduler", {"use_karras_sigmas": False}),
     "PNDM": ("PNDMScheduler", {}),
 }
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -36,12 +36,10 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
         BadSettings: `name` is none of SAMPLERS, or the sampler cannot run this model.
         BadModel: the config has values that the sampler refuses.
     """
-    import diffusers
-
     if name not in SAMPLERS:
         raise BadSettings(f"Sampler: {name!r} is none of {', '.join(SAMPLERS)}.")
     class_name, fixed = _CLASSES[name]
-    cls = getattr(diffusers, class_name)
+    cls = _class(class_name)
     known = set(inspect.signature(cls.__init__).parameters) - {"self"}
     if scheduler_config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in known:
         raise BadSettings(f"Sampler: {name} cannot run this model (its noise goes down to zero signal). Take UniPC, DDIM or Euler.")
@@ -50,3 +48,13 @@ def make_scheduler(name: str, scheduler_config: Mapping[str, Any]) -> Any:
         return cls(**{key: value for key, value in config.items() if key in known})
     except (ValueError, TypeError, NotImplementedError, AttributeError, RuntimeError) as error:
         raise BadModel(f"scheduler_config.json does not fit the sampler {name}: {error}.") from None
+
+
+def _class(name: str) -> Any:
+    if name == "LMSScheduler":
+        from lib_refonly.refonly.lms import LMSScheduler
+
+        return LMSScheduler
+    import diffusers
+
+    return getattr(diffusers, name)
