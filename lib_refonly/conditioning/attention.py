@@ -40,7 +40,7 @@ def mask_tokens(mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def picture_bias(
-    lengths: Sequence[int], weights: Sequence[float], masks: Sequence[Tensor | None], grid: tuple[int, int]
+    lengths: Sequence[int], weights: Sequence[float], masks: Sequence[Tensor | None], grid: tuple[int, int], device: torch.device | None = None
 ) -> tuple[Tensor | None, Tensor | None]:
     """Logit bias [N, L] for pictures of `lengths` tokens side by side, and the share of the place that any picture covers, [N, 1].
 
@@ -49,8 +49,7 @@ def picture_bias(
     if all(w == 1 for w in weights) and all(m is None for m in masks):
         return None, None
     n = grid[0] * grid[1]
-    device = next((m.device for m in masks if m is not None), None)
-    columns = [torch.ones(n, device=device) if m is None else mask_tokens(m, grid).clamp(0, 1) for m in masks]
+    columns = [torch.ones(n, device=device) if m is None else mask_tokens(m.to(device), grid).clamp(0, 1) for m in masks]
     covered = torch.stack([c if w > 0 else torch.zeros_like(c) for c, w in zip(columns, weights, strict=True)]).amax(0)
     bias = torch.cat([(c * w).log()[:, None].expand(n, length) for c, w, length in zip(columns, weights, lengths, strict=True)], 1)
     bias = torch.where(covered[:, None] > 0, bias, torch.zeros((), device=device))

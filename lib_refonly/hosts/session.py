@@ -32,9 +32,13 @@ class Session:
         self.roles: Sequence[str] = (COND,)
         self._stack = ExitStack()
         self._call: Call | None = None
+        self._entered = False
         _check_widths(anatomy, self.plan)
 
     def __enter__(self) -> Session:
+        if self._entered:
+            raise RuntimeError("A session is entered once; make another one for another run")
+        self._entered = True
         if self.plan:
             with ExitStack() as stack:
                 self._install(stack)
@@ -86,6 +90,10 @@ class Session:
         return self._call
 
 
+_MASKS = ("attention_mask", "mask")
+"""attn2's keywords for a mask over the text. It has the text's length, which must then stay."""
+
+
 class _SiteInjection:
     """One image prompt at one attn2."""
 
@@ -99,7 +107,12 @@ class _SiteInjection:
         """attn2's context down to one token where nothing of the text's attention is kept."""
         call, prompt = self.session.call, self.prompt
         whole = prompt.replace and self.strength == 1 and all(p.mask is None for p in prompt.pictures)
-        if not whole or not prompt.window.holds(call.progress) or len(call.reached(prompt.roles)) < len(call.roles):
+        if (
+            not whole
+            or any(isinstance(kwargs.get(mask), Tensor) for mask in _MASKS)
+            or not prompt.window.holds(call.progress)
+            or len(call.reached(prompt.roles)) < len(call.roles)
+        ):
             return None
         name = self.session.anatomy.context
         if isinstance(kwargs.get(name), Tensor):
@@ -115,11 +128,13 @@ class _SiteInjection:
         call, q, base = self.session.call, self._q, args[0]
         self._q = None
         reached = call.reached(self.prompt.roles) if self.prompt.window.holds(call.progress) else []
-        if not reached or q is None:
+        if not reached:
             return None
+        if q is None:
+            raise BadModel(f"The attention {self.site.name} doesn't call its to_q (fused projections?). Undo that first (unfuse_qkv_projections).")
         every = len(reached) == base.shape[0]
         k, v = (per_row(t, reached, base.shape[0]) for t in self._keys_values(q))
-        bias, covered = self._bias(call, q.shape[1])
+        bias, covered = self._bias(call, q)
         image = attend(q if every else q[reached], k, v, self.site.heads, bias)
         gate = self.strength if covered is None else (self.strength * covered).to(base)
         if every:
@@ -138,13 +153,14 @@ class _SiteInjection:
                 self._kv = tokens @ projection.to_k.to(like).T, tokens @ projection.to_v.to(like).T
         return self._kv
 
-    def _bias(self, call: Call, tokens: int) -> tuple[Tensor | None, Tensor | None]:
+    def _bias(self, call: Call, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
         key = (call.height, call.width)
         if key not in self._biases:
             pictures = self._pictures
             plain = all(p.mask is None for p in pictures)
-            grid = (1, tokens) if plain else token_grid(call.height, call.width, tokens)
-            self._biases[key] = picture_bias([p.tokens.shape[1] for p in pictures], [p.weight for p in pictures], [p.mask for p in pictures], grid)
+            grid = (1, q.shape[1]) if plain else token_grid(call.height, call.width, q.shape[1])
+            lengths, weights, masks = zip(*((p.tokens.shape[1], p.weight, p.mask) for p in pictures), strict=True)
+            self._biases[key] = picture_bias(lengths, weights, masks, grid, q.device)
         return self._biases[key]
 
     @property

@@ -114,6 +114,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop after this time (started again, it goes on)")
     parser.add_argument("--steps", type=int, metavar="N", help="train up to this step instead of the file's")
+    parser.add_argument("--export", action="store_true", help="train nothing: write the averaged weights of the last checkpoint")
     parser.set_defaults(run=tools.train)
 
     parser = commands.add_parser("data", help="draw the data set of the small models", description="Make training data.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ class BaseConfig:
 
     size: int = 128
     drop: float = 0.1
-    widths: tuple[int, ...] = (64, 96, 128, 128)
+    widths: tuple[int, ...] = (64, 128, 128, 128)
+    layers: int = 1
     context: int = 128
     text_layers: int = 4
 
@@ -53,7 +55,7 @@ class BaseTask(nn.Module):
             self.text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
         else:
             self.tokenizer = vocabulary.learn(c for pair in self.captions for c in pair)
-            self.unet = UNetShape(config.widths, context=config.context).build()
+            self.unet = UNetShape(config.widths, config.layers, config.context).build()
             shape = TextShape(config.context, config.text_layers)
             self.text_encoder = shape.build(len(self.tokenizer), self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
@@ -88,12 +90,11 @@ class BaseTask(nn.Module):
         return sheet([list(painted[:4]), list(painted[4:])], cell=192)
 
     def export(self, folder: Path) -> None:
-        """The diffusers folder layout of StableDiffusionPipeline, fp16."""
+        """The diffusers folder layout of StableDiffusionPipeline, fp16; the tokenizer also in the files of older transformers (A1111)."""
+        networks = {"unet": self.unet, "text_encoder": self.text_encoder, "vae": self.vae}
         pipeline = StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
+            **{name: copy.deepcopy(network).to(torch.float16) for name, network in networks.items()},  # pyright: ignore[reportArgumentType]
             tokenizer=self.tokenizer,
-            unet=self.unet,
             scheduler=self.noise,
             safety_checker=None,  # pyright: ignore[reportArgumentType]
             feature_extractor=None,  # pyright: ignore[reportArgumentType]
@@ -101,5 +102,6 @@ class BaseTask(nn.Module):
         )
         fresh = folder.with_name(folder.name + ".new")
         pipeline.save_pretrained(fresh)
+        vocabulary.save_plain(self.tokenizer, fresh / "tokenizer")
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)

@@ -14,24 +14,35 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+FOLDERS: dict[str, tuple[set[str], set[str]]] = {"vae": (set(), set()), "base": ({"vae"}, {"start"}), "refonly": ({"vae"}, {"start", "heldout"})}
+"""What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
-def main(config: Path, minutes: float | None = None, steps: int | None = None) -> int:
+
+def main(config: Path, minutes: float | None = None, steps: int | None = None, export_only: bool = False) -> int:
     """Train (or go on training) what `config` describes, then export. Returns the exit code.
+
+    export_only: write the averaged weights of the last checkpoint and train nothing; the training itself may be running.
 
     Raises:
         BadSettings: a missing table, an unknown key or an unknown kind of training.
     """
     tables = read(config)
     overrides = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None}
+    import torch
+
     from lib_refonly.training.loop import LoopConfig, Run
 
     run_table = dict(tables.get("run", {}))
     folder, data = (Path(run_table.pop(k)) for k in ("folder", "data"))
     kind = run_table.pop("kind")
     loop = build(LoopConfig, dict(tables.get("loop", {})) | overrides, "loop")
+    torch.manual_seed(loop.seed)
     run = Run(make_task(kind, tables.get(kind, {}), data, run_table), loop, folder)
-    step = run.train()
-    print(f"{kind}: step {step} of {loop.steps}; averaged weights in {run.export()}")
+    if export_only:
+        run.resume()
+    else:
+        run.train()
+    print(f"{kind}: step {run.step} of {loop.steps}; averaged weights in {run.export()}")
     return 0
 
 
@@ -51,9 +62,14 @@ def read(config: Path) -> dict[str, Any]:
     missing = [k for k in ("kind", "folder", "data") if k not in run]
     if missing:
         raise BadSettings(f"{config}: the table [run] lacks {', '.join(missing)}.")
-    unknown = sorted(set(run) - {"kind", "folder", "data", "vae", "start", "heldout"})
-    if unknown:
-        raise BadSettings(f"{config}: [run] does not know {', '.join(unknown)}.")
+    if run["kind"] not in FOLDERS:
+        raise BadSettings(f"{config}: the kind {run['kind']!r} is none of {', '.join(FOLDERS)}.")
+    needed, optional = FOLDERS[run["kind"]]
+    missing = sorted(needed - set(run))
+    unknown = sorted(set(run) - needed - optional - {"kind", "folder", "data"})
+    if missing or unknown:
+        wrong = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"does not know {', '.join(unknown)}"] * bool(unknown)
+        raise BadSettings(f"{config}: the table [run] {' and '.join(wrong)}.")
     return tables
 
 
@@ -63,11 +79,14 @@ def build(cls: type, table: dict[str, Any], name: str) -> Any:
     unknown = sorted(set(table) - fields)
     if unknown:
         raise BadSettings(f"[{name}] does not know {', '.join(unknown)}. It knows {', '.join(sorted(fields))}.")
+    missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in table]
+    if missing:
+        raise BadSettings(f"[{name}] lacks {', '.join(missing)}.")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
 
 
 def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any]) -> Any:
-    """The task called `kind`. `run` holds what is left of [run]: folders of the models to start from."""
+    """The task of one of the kinds in FOLDERS. `run` holds what is left of [run]: folders of the models to start from."""
     if kind == "vae":
         from lib_refonly.training.vae import VaeConfig, VaeTask
 
@@ -77,8 +96,6 @@ def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any])
         from lib_refonly.training.base import BaseConfig, BaseTask
 
         return BaseTask(build(BaseConfig, table, kind), data, **folders)
-    if kind == "refonly":
-        from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask
+    from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask
 
-        return RefOnlyTask(build(RefOnlyConfig, table, kind), data, **folders)
-    raise BadSettings(f"[run] kind: {kind!r} is none of vae, base, refonly.")
+    return RefOnlyTask(build(RefOnlyConfig, table, kind), data, **folders)

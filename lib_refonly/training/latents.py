@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,11 @@ def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: 
     vae.to(device)
     count, views = limit or len(drawings), drawings.pictures.shape[1]
     path, state = data / f"latents-{size}.npy", data / f"latents-{size}.json"
-    identity = {"vae": _digest(vae_folder), "count": count}
+    identity = {"vae": _digest(vae_folder)}
     old = json.loads(state.read_text(encoding="utf-8")) if state.exists() and path.exists() else {}
-    resumed = {k: old.get(k) for k in identity} == identity
-    shape = (count, views, 4, size // 8, size // 8)
-    out = np.lib.format.open_memmap(path, "r+" if resumed else "w+", None if resumed else np.float16, None if resumed else shape)
-    for first in range(old["done"] if resumed else 0, count, batch):
+    done = old["done"] if old.get("vae") == identity["vae"] else 0
+    out = _grown(path, (count, views, 4, size // 8, size // 8), done)
+    for first in range(done, count, batch):
         part = drawings.pictures[first : min(first + batch, count)]
         flat = np.stack([shrink(p, size) for record in part for p in record])
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -67,6 +67,20 @@ def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: 
         out.flush()
         state.write_text(json.dumps(identity | {"done": first + len(part)}), encoding="utf-8")
     return path
+
+
+def _grown(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:
+    """The file at `path`, writable and of `shape`, with its first `done` records kept. A drawing set may have grown since."""
+    if done and np.load(path, mmap_mode="r").shape == shape:
+        return np.lib.format.open_memmap(path, "r+")
+    fresh = path.with_suffix(".new.npy")
+    out = np.lib.format.open_memmap(fresh, "w+", np.float16, shape)
+    if done:
+        done = min(done, shape[0])
+        out[:done] = np.load(path, mmap_mode="r")[:done]
+    out.flush()
+    os.replace(fresh, path)
+    return out
 
 
 def _digest(vae_folder: Path) -> str:

@@ -74,19 +74,20 @@ class Run:
 
     def train(self) -> int:
         """Train until `steps`, the time limit, or SIGINT/SIGTERM; always ends with a checkpoint. Returns the step reached."""
-        self._resume()
+        self.resume()
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: setattr(self, "_stop", True))
-        begun, logged, sums = time.monotonic(), time.monotonic(), {}
+        begun, logged, sums, counted = time.monotonic(), time.monotonic(), {}, 0
         while self.step < self.config.steps and not self._stop:
             losses = self._one_step()
+            counted += 1
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             if self.step % self.config.log_every == 0:
                 now = time.monotonic()
-                means = {name: value / self.config.log_every for name, value in sums.items()}
-                self._log("step", **means, lr=self._lr(), seconds=(now - logged) / self.config.log_every)
-                logged, sums = now, {}
+                means = {name: value / counted for name, value in sums.items()}
+                self._log("step", **means, lr=self._lr(), seconds=(now - logged) / counted)
+                logged, sums, counted = now, {}, 0
             if self.step % self.config.save_every == 0:
                 self._save()
             if self.step % self.config.sample_every == 0:
@@ -160,7 +161,8 @@ class Run:
             self._log("save")
         self.accelerator.wait_for_everyone()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Take up the last checkpoint, if there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in ("checkpoint", "checkpoint.old"):
             if (self.folder / name / "step.json").exists():

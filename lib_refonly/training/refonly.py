@@ -47,7 +47,8 @@ class RefOnlyConfig:
     drop_image: float = 0.1
     drop_blueprint: float = 0.1
     drop_both: float = 0.1
-    widths: tuple[int, ...] = (64, 96, 128, 128)
+    widths: tuple[int, ...] = (64, 128, 128, 128)
+    layers: int = 1
     vision_layers: int = 4
     blueprint_form: str = "released"
 
@@ -64,7 +65,11 @@ class RefOnlyTask(nn.Module):
             for network in (self.unet, self.image_encoder, self.blueprint):
                 network.requires_grad_(True)
         else:
-            self.unet = UNetShape(config.widths).build() if start is None else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+            self.unet = (
+                UNetShape(config.widths, config.layers).build()
+                if start is None
+                else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+            )
             self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
             self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)

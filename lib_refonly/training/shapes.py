@@ -1,7 +1,8 @@
 """The embedded family's networks: Stable Diffusion 2.1's anatomy, only narrow.
 
-Four levels, two layers a block (12 + 1 + 12 blocks, 16 cross-attentions), linear projections, v-prediction, the scaled_linear schedule.
-Widths are multiples of 32 and at least 64: ldm's norms have 32 groups, and one channel a group would wipe the time embedding out.
+Four levels, cross-attention in the first three, linear projections, v-prediction, the scaled_linear schedule; one layer a block instead of two.
+ldm's norms have 32 groups, and one channel a group would wipe the time embedding out: widths are at least 64. ldm knows only whole multiples
+of the first width.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ SCHEDULE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class UNetShape:
-    widths: tuple[int, ...] = (64, 96, 128, 128)
-    layers: int = 2
+    widths: tuple[int, ...] = (64, 128, 128, 128)
+    layers: int = 1
     context: int = 128
 
     def build(self) -> UNet2DConditionModel:

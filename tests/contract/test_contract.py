@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lib_refonly.conditioning.plan import COND, PARTIAL, UNCOND, ImagePrompt, ImageTokens, InputFeature, Plan, Projection, Window
 from lib_refonly.errors import BadModel, BadSettings
 from lib_refonly.hosts.anatomy import Site
-from tests.contract.conftest import noise
+from tests.contract.conftest import noise, subject_named
 from tests.contract.unets import WIDTH, Subject
 
 CLOSE = {"rtol": 0, "atol": 2e-5}
@@ -282,3 +282,18 @@ def test_half_precision(subject: Subject, tokens: Tensor, feature: Tensor, sampl
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = run(subject, Plan((prompt(tokens),), (InputFeature(feature),)), sample, text)
     assert (half.float() - full).norm() / full.norm() < 0.1
+
+
+def test_a_mask_over_the_text_is_left_alone(text: Tensor, tokens: Tensor, sample: Tensor) -> None:
+    """diffusers passes a mask of the text's length; the text must then not be cut."""
+    subject = subject_named("diffusers-sd21")
+    with subject.session(subject.unet, Plan((prompt(tokens),))):
+        masked = subject.unet(sample, torch.tensor(500.0), text, encoder_attention_mask=torch.ones(1, 7), return_dict=False)[0]
+    torch.testing.assert_close(masked, subject.call(sample, 500.0, tokens), **CLOSE)
+
+
+def test_a_session_is_entered_once(subject: Subject, tokens: Tensor) -> None:
+    session = subject.session(subject.unet, Plan((prompt(tokens),)))
+    with session, pytest.raises(RuntimeError, match="once"):
+        session.__enter__()
+    assert hooks(subject.unet) == 0

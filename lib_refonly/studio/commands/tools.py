@@ -93,7 +93,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Train what a configuration file describes, or go on training it."""
     from lib_refonly.training.cli import main
 
-    return main(arguments.config, arguments.minutes, arguments.steps)
+    return main(arguments.config, arguments.minutes, arguments.steps, arguments.export)
 
 
 def build_data(arguments: argparse.Namespace) -> int:

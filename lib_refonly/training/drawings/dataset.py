@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lib_refonly.errors import BadSettings
+
 DESCRIPTION = "dataset.json"
 DONE = "done.json"
 META = "meta.jsonl"
@@ -25,12 +27,15 @@ class DrawingSet:
     ``meta`` is a list of N dictionaries with id, style, group, caption, captionB, attributes, digest.
 
     Raises:
-        FileNotFoundError: the folder is not a data set.
+        BadSettings: the folder is not a data set.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.description: dict[str, Any] = json.loads((self.folder / DESCRIPTION).read_text("utf-8"))
+        try:
+            self.description: dict[str, Any] = json.loads((self.folder / DESCRIPTION).read_text("utf-8"))
+        except OSError as error:
+            raise BadSettings(f"{self.folder} is no data set. Make one with: studio.py data build --out {self.folder}") from error
         self._length = finished(self.folder)
 
     def __len__(self) -> int:

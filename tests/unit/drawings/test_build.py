@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib_refonly.errors import BadSettings
 from lib_refonly.training.drawings import packages
 from lib_refonly.training.drawings.build import build, main
 from lib_refonly.training.drawings.dataset import DrawingSet
@@ -98,5 +99,5 @@ def test_other_versions_do_not_count_as_installed(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_set(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BadSettings, match="no data set"):
         DrawingSet(tmp_path)
