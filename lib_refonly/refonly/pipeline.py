@@ -45,9 +45,7 @@ def image_tokens(model: RefOnlyModel, picture: Image.Image, fit: str) -> Tensor:
 
 
 @torch.no_grad()
-def make_plan(
-    model: RefOnlyModel, jobs: Sequence[Job], settings: RefOnlySettings, tokens: Callable[[Image.Image], Tensor] | None = None
-) -> Plan:
+def make_plan(model: RefOnlyModel, jobs: Sequence[Job], settings: RefOnlySettings, tokens: Callable[[Image.Image], Tensor] | None = None) -> Plan:
     """What goes into the UNet for jobs that are painted as one batch: they have the same number of references, weights and masks, and one size.
 
     tokens: reads a reference (a cache, say); by default the model's image encoder.
@@ -58,10 +56,9 @@ def make_plan(
         strength=settings.reference_strength,
         window=Window(settings.reference_start, settings.reference_end),
     )
-    canvases = torch.cat([blueprint_tensor(job.blueprint) for job in jobs]).to(model.device, model.dtype)
-    feature = InputFeature(
-        model.blueprint(canvases), settings.blueprint_strength, window=Window(settings.blueprint_start, settings.blueprint_end)
-    )
+    same = all(job.blueprint is jobs[0].blueprint for job in jobs)  # variations of one drawing
+    canvases = torch.cat([blueprint_tensor(job.blueprint) for job in (jobs[:1] if same else jobs)]).to(model.device, model.dtype)
+    feature = InputFeature(model.blueprint(canvases), settings.blueprint_strength, window=Window(settings.blueprint_start, settings.blueprint_end))
     return Plan((prompt,), (feature,))
 
 
@@ -97,10 +94,10 @@ def paint(
     """Paint `jobs` as one batch; RGB pictures at the canvas' size, in their order."""
     noise = start_noise(model, [job.seed for job in jobs], jobs[0].blueprint.size)
     scheduler = make_scheduler(settings.sampler, model.scheduler_config)
-    # Ancestral samplers draw noise while they run, from one stream for the batch: only the first job's seed can decide it.
-    generator = torch.Generator().manual_seed(jobs[0].seed)
+    # For the ancestral samplers, which draw noise while they run: each picture's from its own seed, so that a batch equals single runs.
+    generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
     plan = make_plan(model, jobs, settings, tokens)
-    latents = denoise(model.unet, plan, scheduler, noise, settings.steps, guidance_of(model, settings), generator, on_step)
+    latents = denoise(model.unet, plan, scheduler, noise, settings.steps, guidance_of(model, settings), generators, on_step)
     return [decode(model, row[None]) for row in latents]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -24,7 +25,6 @@ class PreparedLines:
     notes: tuple[str, ...]
 
 
-
 def prepare_lines(picture: Image.Image, settings: RefOnlySettings, native_size: int) -> PreparedLines:
     """Find the blueprint of a drawing and lay it on a canvas whose longer side is `settings.size` (or the model's own)."""
     art = find_blueprint(picture, lines=settings.lines, polarity=settings.polarity, block=settings.line_block, c=settings.line_c)
@@ -40,6 +40,13 @@ def keep_thin_lines(blueprint: Image.Image, box: Letterbox) -> Image.Image:
         return blueprint
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
     return Image.fromarray(cv2.dilate(np.asarray(blueprint), kernel))
+
+
+def prepare_mask(mask: Image.Image, box: Letterbox) -> Image.Image:
+    """Where a reference acts, on the canvas of a drawing that lies in `box`: mode L. Beside the drawing it goes on as at its edge."""
+    (x, y), (width, height) = box.offset, box.inner
+    inner = np.asarray(mask.convert("L").resize(box.inner, Image.Resampling.BILINEAR))
+    return Image.fromarray(np.pad(inner, ((y, box.canvas[1] - height - y), (x, box.canvas[0] - width - x)), mode="edge"))
 
 
 def prepare_reference(picture: Image.Image, settings: RefOnlySettings, alpha: Image.Image | None = None) -> tuple[Image.Image, str]:

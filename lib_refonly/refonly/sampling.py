@@ -49,7 +49,7 @@ def denoise(
     latents: Tensor,
     steps: int,
     guidance: Guidance | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | list[torch.Generator] | None = None,
     on_step: OnStep | None = None,
     text: Tensor | None = None,
 ) -> Tensor:
@@ -57,7 +57,8 @@ def denoise(
 
     text: one context for each row of `guidance.roles` times n. Without it the text's place is taken by zeros, which is what training drops to.
 
-    `plan`'s tokens and features serve all n pictures, or hold one entry a picture. `generator` feeds the ancestral samplers.
+    `plan`'s tokens and features serve all n pictures, or hold one entry a picture. `generator` feeds the ancestral samplers; a list has one a
+    picture.
     """
     guidance = guidance or Guidance()
     chunks = len(guidance.roles)

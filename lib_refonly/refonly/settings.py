@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib_refonly.errors import BadSettings
 from lib_refonly.settings import check, setting
 
+_SMALLEST = 64
 SAMPLERS = ("UniPC", "DDIM", "DPM++ 2M", "DPM++ 2M Karras", "Euler", "Euler a", "LMS", "PNDM")
 
 
@@ -15,13 +17,9 @@ class RefOnlySettings:
     fractions of the way from noise (0) to picture (1), sizes are pixels of the longer side.
     """
 
-    seed: int = setting(
-        -1, "Seed", "The same seed gives the same picture. -1 takes a new one each time.", minimum=-1, maximum=2**32 - 1, infotext="Seed"
-    )
+    seed: int = setting(-1, "Seed", "The same seed gives the same picture. -1 takes a new one each time.", minimum=-1, maximum=2**32 - 1, infotext="Seed")
     steps: int = setting(20, "Steps", "More steps, more care. 20 is what the paper uses.", minimum=1, maximum=150, step=1, infotext="Steps")
-    sampler: str = setting(
-        "UniPC", "Sampler", "How the noise is taken away. UniPC is what the paper uses.", choices=SAMPLERS, infotext="Sampler"
-    )
+    sampler: str = setting("UniPC", "Sampler", "How the noise is taken away. UniPC is what the paper uses.", choices=SAMPLERS, infotext="Sampler")
     size: int = setting(
         0,
         "Size",
@@ -70,9 +68,7 @@ class RefOnlySettings:
     blueprint_start: float = setting(
         0.0, "Line start", "From which part of the run the lines act.", minimum=0, maximum=1, step=0.01, infotext="RefOnly line start"
     )
-    blueprint_end: float = setting(
-        1.0, "Line end", "Until which part of the run the lines act.", minimum=0, maximum=1, step=0.01, infotext="RefOnly line end"
-    )
+    blueprint_end: float = setting(1.0, "Line end", "Until which part of the run the lines act.", minimum=0, maximum=1, step=0.01, infotext="RefOnly line end")
     guidance: float = setting(
         0.0,
         "Reference guidance",
@@ -80,7 +76,7 @@ class RefOnlySettings:
         minimum=0,
         maximum=20,
         step=0.1,
-        infotext="CFG scale",
+        infotext="RefOnly guidance",
     )
     blueprint_guidance: float = setting(
         0.0,
@@ -165,3 +161,5 @@ class RefOnlySettings:
 
     def __post_init__(self) -> None:
         check(self)
+        if 0 < self.size < _SMALLEST:
+            raise BadSettings(f"Size: {self.size} is too small to paint at. Take {_SMALLEST} or more, or 0 for the model's own.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from lib_refonly.refonly.settings import RefOnlySettings
+
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,13 @@ class ColorRequest:
     lines: Image.Image
     settings: RefOnlySettings = field(default_factory=RefOnlySettings)
     model: str = "tiny-refonly"
+
+
+def variations(request: ColorRequest) -> list[ColorRequest]:
+    """One request a picture: count 1, and seeds that follow each other. A seed of -1 is drawn now."""
+    settings = request.settings
+    first = settings.seed if settings.seed >= 0 else random.randrange(_SEEDS)
+    return [replace(request, settings=replace(settings, seed=(first + i) % _SEEDS, count=1)) for i in range(settings.count)]
 
 
 @dataclass(frozen=True)
