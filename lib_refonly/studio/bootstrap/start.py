@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib_refonly.errors import CannotWrite, PainterError
-from lib_refonly.studio.bootstrap import chromium, disk, environment
+from lib_refonly.studio.bootstrap import chromium, disk, drawing_parts, environment
 from lib_refonly.studio.bootstrap.handover import ROOT, become, venv_python
 from lib_refonly.studio.bootstrap.install import install
 from lib_refonly.studio.bootstrap.lock import only_one
@@ -92,6 +92,7 @@ def _test(argv: Sequence[str], setup: Setup) -> int:
     own = {word for word in ("--setup-only", "--dev") if word in argv}
     ensure(("studio", "test", "ldm", *(["dev"] if "--dev" in own else [])), setup, _say)
     chromium.ensure(_say)
+    drawing_parts.ensure(setup.root, _say)
     if "--setup-only" in own:
         return 0
     os.chdir(setup.root)

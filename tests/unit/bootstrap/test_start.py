@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from lib_refonly.errors import Offline
-from lib_refonly.studio.bootstrap import chromium, start
+from lib_refonly.studio.bootstrap import chromium, drawing_parts, start
 from lib_refonly.studio.bootstrap.handover import venv_python
 from tests.unit.bootstrap.project import Project
 
@@ -19,6 +20,7 @@ def became(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]
     monkeypatch.setattr(start, "become", lambda command: commands.append(list(command)) or 5)
     monkeypatch.setattr(start, "ensure", lambda names, *_: commands.append(["ensure", *names]))
     monkeypatch.setattr(chromium, "ensure", lambda _: commands.append(["chromium"]))
+    monkeypatch.setattr(drawing_parts, "ensure", lambda *_: commands.append(["drawing parts"]))
     monkeypatch.chdir(project.root)
     return commands
 
@@ -41,7 +43,7 @@ def test_a_command_runs_in_the_environment(project: Project, became: list[list[s
 def test_the_tests_run_in_it_too(project: Project, became: list[list[str]], words: list[str], groups: list[str], pytest_words: list[str] | None) -> None:
     code = start.start(["test", *words], project.setup)
     run = [] if pytest_words is None else [[str(venv_python(project.setup.venv)), "-m", "pytest", *pytest_words]]
-    assert became == [["ensure", *groups], ["chromium"], *run]
+    assert became == [["ensure", *groups], ["chromium"], ["drawing parts"], *run]
     assert code == (5 if run else 0)
 
 
@@ -98,3 +100,12 @@ def test_elsewhere_it_is_said_that_the_browser_tests_are_skipped(apt: list[list[
     assert chromium.ensure(said.append) is None
     assert apt == []
     assert "will be skipped" in said[0]
+
+
+def test_without_node_the_tests_of_the_drawings_are_skipped_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    said: list[str] = []
+    drawing_parts.ensure(tmp_path, said.append)
+    assert "node is not installed" in said[-1]
+    assert "skipped" in said[-1]
+    assert not (tmp_path / ".data").exists()

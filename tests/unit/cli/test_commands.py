@@ -185,7 +185,8 @@ def test_train_passes_its_limits_on(run: Run, monkeypatch: pytest.MonkeyPatch) -
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr(training, "main", lambda *words: calls.append(words) or 0)
     assert run("train", "a.toml", "--minutes", "1.5").code == 0
-    assert calls == [(Path("a.toml"), 1.5, None)]
+    assert run("train", "a.toml", "--export").code == 0
+    assert calls == [(Path("a.toml"), 1.5, None, False), (Path("a.toml"), None, None, True)]
 
 
 @pytest.mark.parametrize(("raised", "code"), [(None, 0), (ValueError("that folder holds another data set"), 2), ("DrawingToolsMissing", 1)])

@@ -23,7 +23,9 @@ def process(tmp_path: Path):
         draw(tmp_path / "lines" / f"{number}.png")
     command = [sys.executable, "-m", "tests.unit.cli.slow_studio", "color", "reference.png", "lines", "-o", "out", "--json", "--layer"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background job is started with SIGINT ignored, and a child inherits that.
+    wake = None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=wake)
     yield child
     child.kill()
     child.communicate()
