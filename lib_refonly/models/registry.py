@@ -9,7 +9,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib_refonly.errors import BadModel
@@ -17,6 +17,8 @@ from lib_refonly.models.sniff import BLUEPRINT
 from lib_refonly.models.weights import read_header, read_json
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets"
+SEGMENTER = Path("segmentation") / "isnetis.onnx"
+"""Where the segmentation model lies in a models folder."""
 _NAME = re.compile(r"[\w][\w .()+\-]{0,127}")
 _WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
@@ -25,7 +27,8 @@ _WINDOWS = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 class ModelEntry:
     """One line of the model list. `memory`: bytes needed to colour a picture of the native size in float32 (half of it in float16).
 
-    `path` is None for a model that is not installed; `download` is then True. `problem` says why an installed one cannot be used.
+    `path` is None for a model that is not installed. `download`: it can be fetched, or its fetching gone on with. `problem` says why one that is
+    there cannot be used.
     """
 
     name: str
@@ -91,8 +94,10 @@ class ModelStore:
             entry = None if name in found else _entry(name, path)
             if entry is not None:
                 found[name] = entry
-        have_released = RELEASED.name in found
-        return sorted(found.values(), key=lambda entry: entry.name.lower()) + ([] if have_released else [RELEASED])
+        released = found.get(RELEASED.name)
+        if released is not None and released.problem:  # a download that was broken off: it can go on
+            found[RELEASED.name] = replace(released, title=RELEASED.title, download=True)
+        return sorted(found.values(), key=lambda entry: entry.name.lower()) + ([] if released else [RELEASED])
 
     def get(self, name: str) -> ModelEntry:
         """The installed model called `name`. It is looked up among those listed: a name is never made into a path.
@@ -110,6 +115,11 @@ class ModelStore:
         if entry.path is None:
             raise BadModel(f"{entry.title} is not installed. Download it, or point to its folder.")
         return entry
+
+    def segmenter(self) -> Path | None:
+        """The file of the segmentation model, where it is installed."""
+        files = (root / SEGMENTER for root in self.roots)
+        return next((path for path in files if path.is_file() and path.resolve().is_relative_to(path.parents[1].resolve())), None)
 
     def _candidates(self) -> Iterator[tuple[str, Path]]:
         yield from self._pointed.items()

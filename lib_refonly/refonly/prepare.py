@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from lib_refonly.errors import PainterError
 from lib_refonly.imaging.background import find_background, on_background
 from lib_refonly.imaging.fit import Letterbox
 from lib_refonly.imaging.lineart import find_blueprint
 from lib_refonly.refonly.settings import RefOnlySettings
+
+_SOMEBODY = 0.01
+"""Share of a picture from which what was found is a character and no speck."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,30 @@ def prepare_mask(mask: Image.Image, box: Letterbox) -> Image.Image:
     return Image.fromarray(np.pad(inner, ((y, box.canvas[1] - height - y), (x, box.canvas[0] - width - x)), mode="edge"))
 
 
-def prepare_reference(picture: Image.Image, settings: RefOnlySettings, alpha: Image.Image | None = None) -> tuple[Image.Image, str]:
+FindCharacter = Callable[[Image.Image], "Image.Image | None"]
+"""A picture's character: mode L of its size, or None where there is no means to find it. It may raise a PainterError."""
+
+
+def prepare_reference(picture: Image.Image, settings: RefOnlySettings, find_character: FindCharacter | None = None) -> tuple[Image.Image, str]:
     """The reference, RGB, on the ground that the settings ask for ("auto": black, what the models know), and a sentence on what was found.
 
-    alpha: the character, mode L, from a segmentation model; without it a plain ground is filled from the edges.
+    find_character: asked about scenes only, since a plain or a transparent ground is told from the character exactly. What it can't find, or
+    its failure, leaves the scene as it is and is said.
     """
     found = find_background(picture)
     kind = "on a scene" if found.kind == "scene" else "without a ground" if found.kind == "transparent" else f"on a {found.kind} ground"
     if settings.background == "keep":
         return on_background(picture, "keep"), f"Reference {kind}, left as it is."
-    to = "white" if settings.background == "white" else "auto" if settings.background == "auto" else "black"
-    ready = on_background(picture, "black" if alpha is not None and to == "auto" else to, alpha)
-    if found.kind == "scene" and alpha is None:
-        return ready, "The reference shows a scene, and its character can't be told from it. Cut it out, or install the segmentation model."
-    return ready, f"Reference {kind}, set on {'white' if to == 'white' else 'black'}."
+    to = "white" if settings.background == "white" else "black"
+    if found.kind != "scene":
+        return on_background(picture, to), f"Reference {kind}, set on {to}."
+    try:
+        alpha = find_character(picture) if find_character else None
+    except PainterError as error:
+        return on_background(picture, "keep"), f"The reference shows a scene, which was left as it is: {error}"
+    if alpha is None:
+        advice = "Cut it out, or install the segmentation model."
+        return on_background(picture, "keep"), f"The reference shows a scene, and its character can't be told from it. {advice}"
+    if np.asarray(alpha).mean() < 255 * _SOMEBODY:
+        return on_background(picture, "keep"), "The reference shows a scene in which no character was found. It was left as it is."
+    return on_background(picture, to, alpha), f"The reference's character was cut out of its scene and set on {to}."

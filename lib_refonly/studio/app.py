@@ -181,17 +181,15 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, samples: P
                 build_about_panel(_licences())
         ColourEvents(colour, engine, desk, found, lambda: [name for _, name in choices(store)]).wire()
         BatchEvents(batch, colour, engine, desk, local).wire()
-        ModelsEvents(models, store, download or _download).wire()
+        ModelsEvents(models, store, download or _download).wire(page.load)
     return page
 
 
 def _download(name: str, report: Callable[[int, int], None]) -> None:
-    """Fetch the released model. The page calls this only after the painter has consented."""
-    from lib_refonly.models import registry
-    from lib_refonly.models.download import RELEASED, download
+    """Fetch what the list offers. The page calls this only after the painter has consented."""
+    from lib_refonly.models.offers import fetch, find_offer
 
-    folder = registry.user_folder() / registry.check_name(name)
-    download(RELEASED.repo_id, folder, files=RELEASED.files, on_progress=lambda p: report(p.done, p.total), consent=True)
+    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True)
 
 
 def _cards(samples: Sequence[Any]) -> list[Path]:

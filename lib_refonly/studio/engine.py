@@ -19,7 +19,8 @@ from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.settings import specs
-from lib_refonly.studio.frames import Frame, batches, make_ready
+from lib_refonly.studio.cutter import Cutter
+from lib_refonly.studio.frames import Frame, ReadyReference, batches, make_ready
 from lib_refonly.studio.kept import Kept, digest
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress, variations
 
@@ -44,6 +45,7 @@ class Engine:
         self._lock = threading.RLock()  # held while the model works, never while a result is looked at
         self._loaded: tuple[ModelEntry, RefOnlyModel] | None = None
         self._tokens: Kept[tuple[str, bytes], Tensor] = Kept(_TOKENS_KEPT)
+        self._cutter = Cutter(self.store.segmenter)
 
     def prepare(self, request: ColorRequest) -> Prepared:
         """What the model would see, without loading it. Raises: BadModel, BadSettings, OutOfMemory."""
@@ -74,7 +76,10 @@ class Engine:
                 done += len(batch)
 
     def _frames(self, requests: Sequence[ColorRequest]) -> Iterator[Frame]:
-        return make_ready(requests, lambda name: self.store.get(name).native_size, prepare_reference)
+        return make_ready(requests, lambda name: self.store.get(name).native_size, self._reference)
+
+    def _reference(self, picture: Image.Image, settings: RefOnlySettings) -> ReadyReference:
+        return prepare_reference(picture, settings, self._cutter)
 
     def _paint(self, batch: list[Frame], tell: _Teller) -> list[tuple[Image.Image, Guidance]]:
         """The paintings of a batch, each with the guidance that was used. What the memory does not hold at once is painted in halves."""

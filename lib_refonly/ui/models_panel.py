@@ -13,11 +13,13 @@ from typing import Any
 import gradio as gr
 
 from lib_refonly.errors import BadSettings, Interrupted, Offline
+from lib_refonly.models.offers import SEGMENTER
 from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.studio.jobs import stream
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.troubles import explain, guarded
 
+_CUTS = "Paints nothing itself: it cuts the character out of a reference that shows a scene. Plain and transparent grounds need no model."
 Report = Callable[[int, int], None]
 Download = Callable[[str, Report], None]
 """`download(name, report)`: fetch a model of the list. It calls `report(bytes done, bytes in all)`, which may raise `Interrupted`."""
@@ -45,6 +47,12 @@ def choices(store: ModelStore) -> list[tuple[str, str]]:
     return [(entry.title, entry.name) for entry in store.entries() if entry.installed]
 
 
+def offered(store: ModelStore) -> list[tuple[str, str]]:
+    """(title, name) of what can be downloaded and is not there."""
+    models = [(entry.title, entry.name) for entry in store.entries() if entry.download]
+    return models + ([(SEGMENTER.title, SEGMENTER.name)] if store.segmenter() is None else [])
+
+
 def memory_text(entry: ModelEntry) -> str:
     """What a model needs, in words, before anybody presses a button."""
     full, half = (f"{entry.memory / share / 1e9:.1f} GB" for share in (1, 2))
@@ -53,7 +61,7 @@ def memory_text(entry: ModelEntry) -> str:
 
 def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> ModelsPanel:
     """Lay the page out. `may_point`: the painter sits at this machine and may name a folder on it."""
-    wanted = [(entry.title, entry.name) for entry in store.entries() if entry.download]
+    wanted = offered(store)
     with gr.Row(elem_classes=["refonly-page"]):
         with gr.Column(scale=6, min_width=320, elem_classes=["refonly-section"]):
             gr.HTML(markup.heading("Models", "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."))
@@ -73,7 +81,7 @@ def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> Models
 
 def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, Any]:
     hint = "The only thing that ever uses the network, and only after you say so. An interrupted download goes on where it stopped."
-    gr.HTML(markup.heading("Download a larger model", hint))
+    gr.HTML(markup.heading("Download more", hint))
     name = gr.Radio(choices=wanted, value=wanted[0][1] if wanted else None, label="Which one", elem_id="refonly-models-wanted")
     consent = gr.Checkbox(label="Yes, connect to huggingface.co and download it", value=False, elem_id="refonly-models-consent")
     with gr.Row():
@@ -85,13 +93,21 @@ def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, A
 
 def model_cards(store: ModelStore) -> str:
     """The list as cards: title, state, memory, and what is wrong with a damaged one."""
-    return f'<div class="refonly-cards">{"".join(map(_card, store.entries()))}</div>'
+    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store)}</div>'
 
 
-def _card(entry: ModelEntry) -> str:
+def _model_card(entry: ModelEntry) -> str:
     state = "Installed" if entry.installed else "Damaged" if entry.problem else "Not installed"
-    lines = "".join(f"<p>{escape(text)}</p>" for text in (memory_text(entry), entry.problem) if text)
-    return f'<article class="refonly-card"><h3>{escape(entry.title)}</h3><span data-state="{state}">{state}</span>{lines}</article>'
+    return _card(entry.title, state, memory_text(entry), entry.problem)
+
+
+def _segmenter_card(store: ModelStore) -> str:
+    return _card(SEGMENTER.title, "Not installed" if store.segmenter() is None else "Installed", _CUTS)
+
+
+def _card(title: str, state: str, *texts: str) -> str:
+    lines = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+    return f'<article class="refonly-card"><h3>{escape(title)}</h3><span data-state="{state}">{state}</span>{lines}</article>'
 
 
 class ModelsEvents:
@@ -102,16 +118,21 @@ class ModelsEvents:
         self._busy = threading.Lock()
         self._stop = threading.Event()
 
-    def wire(self) -> None:
-        """Connect the page's events."""
+    def wire(self, opened: Any) -> None:
+        """Connect the page's events; `opened` is that of a tab being opened."""
         p = self.panel
         lists = [p.use, p.model, p.cards]
         shim.on(p.use.input, lambda name: name, [p.use], [p.model])
         shim.on(p.model.input, lambda name: name, [p.model], [p.use])
         shim.on(p.consent.change, lambda yes: shim.update(interactive=bool(yes)), [p.consent], [p.fetch])
         shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
-        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
+        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
         shim.on(p.stop.click, self.stop, None, [p.stop], now=True)
+        shim.on(opened, self.refresh, None, [p.wanted, *lists])
+
+    def refresh(self) -> dict[Any, Any]:
+        """The lists as they are now: a page that is opened again shows what was installed meanwhile."""
+        return {self.panel.wanted: shim.update(choices=offered(self.store))} | self._lists(None)
 
     def point_to(self, folder: str) -> dict[Any, Any]:
         """Add a folder of the painter's."""
@@ -127,15 +148,24 @@ class ModelsEvents:
         yield {p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=True, value="Stop"), p.message: ""}
         end: dict[Any, Any] = {}
         try:
+            if not name:
+                raise BadSettings("Everything that is offered is installed.")
             if not consent:
                 raise Offline("Tick the box above the button first: nothing is downloaded without your consent.")
             for done, total in self._downloading(name):
                 share = done / total if total else None
                 yield {p.fetching: markup.progress_line(f"{done / 1e9:.2f} of {total / 1e9:.2f} GB", share)}
-            end = {p.message: markup.message("The model is installed, and chosen.", "done")} | self._lists(name)
+            end = self._installed(name)
         except Exception as error:
             end = {p.message: explain(error)}
         yield end | {p.fetching: "", p.consent: False, p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=False, value="Stop")}
+
+    def _installed(self, name: str) -> dict[Any, Any]:
+        p, left = self.panel, offered(self.store)
+        paints = any(name == one for _, one in choices(self.store))
+        said = "The model is installed, and chosen." if paints else "It is installed, and used from the next picture on."
+        rest = {p.wanted: shim.update(choices=left, value=left[0][1] if left else None)}
+        return {p.message: markup.message(said, "done")} | rest | self._lists(name if paints else None)
 
     def _downloading(self, name: str) -> Iterator[tuple[int, int]]:
         if not self._busy.acquire(blocking=False):
@@ -162,6 +192,7 @@ class ModelsEvents:
         self._stop.set()
         return shim.update(value="Stopping", interactive=False)
 
-    def _lists(self, chosen: str) -> dict[Any, Any]:
-        p, listed = self.panel, choices(self.store)
-        return {p.use: shim.update(choices=listed, value=chosen), p.model: shim.update(choices=listed, value=chosen), p.cards: model_cards(self.store)}
+    def _lists(self, chosen: str | None) -> dict[Any, Any]:
+        """The lists anew; None leaves the choice as it is."""
+        p, new = self.panel, {"choices": choices(self.store)} | ({"value": chosen} if chosen else {})
+        return {p.use: shim.update(**new), p.model: shim.update(**new), p.cards: model_cards(self.store)}

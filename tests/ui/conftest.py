@@ -69,7 +69,7 @@ def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], N
     def download(name: str, report: Callable[[int, int], None]) -> None:
         report(1, 2)
         report(2, 2)
-        store.install_big(name)
+        store.install(name)
 
     return download
 

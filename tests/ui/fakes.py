@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from lib_refonly.imaging.lineart import find_blueprint
+from lib_refonly.models.offers import SEGMENTER
 from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.studio.engine import infotext
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress
@@ -75,6 +76,7 @@ class FakeStore(ModelStore):
 
     def __init__(self) -> None:
         super().__init__(())
+        self._segmenter: Path | None = None
         self._entries = [
             ModelEntry("tiny-refonly", "Built in: tiny-refonly", Path("."), 256, 400_000_000),
             ModelEntry("big", "Reference Only 0.1.2 (the authors', 512 px, about 5 GB)", None, 512, 6_000_000_000, download=True),
@@ -88,7 +90,13 @@ class FakeStore(ModelStore):
         self._entries.insert(1, entry)
         return entry
 
-    def install_big(self, name: str) -> None:
+    def segmenter(self) -> Path | None:
+        return self._segmenter
+
+    def install(self, name: str) -> None:
+        """What a download brings."""
+        if name == SEGMENTER.name:
+            self._segmenter = Path("isnetis.onnx")
         self._entries = [replace(one, path=Path("."), download=False) if one.name == name else one for one in self._entries]
 
 

@@ -341,3 +341,23 @@ def test_a_model_is_downloaded_only_with_consent_and_used_at_once(open_page: Ope
     page.click("#refonly-go")
     page.wait_for_selector("#refonly-picture img")
     assert studio.engine.requests[-1].model == "big"
+
+    other = open_page()
+    other.get_by_role("tab", name="Models", exact=True).click()
+    other.wait_for_selector("#refonly-models-use :text('Reference Only 0.1.2')")
+    other.wait_for_selector("#refonly-models-wanted :text('Reference Only 0.1.2')", state="detached")
+
+
+def test_the_cut_out_is_downloaded_beside_the_models(open_page: OpenPage) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Models", exact=True).click()
+    card = page.locator("#refonly-models-cards article", has_text="Character cut-out")
+    assert "Not installed" in card.inner_text()
+    chosen = page.locator("#refonly-models-use input:checked").get_attribute("value")
+    page.check("#refonly-models-wanted label:has-text('Character cut-out') input")
+    page.check("#refonly-models-consent input")
+    page.click("#refonly-models-fetch:not([disabled])")
+    page.wait_for_selector("#refonly-models-message:has-text('used from the next picture on')")
+    assert "Not installed" not in card.inner_text()
+    assert page.locator("#refonly-models-use input:checked").get_attribute("value") == chosen
+    page.wait_for_selector("#refonly-models-wanted :text('Character cut-out')", state="detached")

@@ -43,11 +43,14 @@ def convert(arguments: argparse.Namespace) -> int:
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """The model list, with what each needs."""
+    """The model list, with what each needs, and the segmentation model."""
+    from lib_refonly.models.offers import SEGMENTER
     from lib_refonly.models.registry import ModelStore
 
-    for entry in ModelStore().entries():
+    store = ModelStore()
+    for entry in store.entries():
         print(model_line(entry))
+    print(f"{SEGMENTER.name}: {SEGMENTER.title}\n    {store.segmenter() or _how_to_get(SEGMENTER.name)}")
     return 0
 
 
@@ -56,19 +59,20 @@ def model_line(entry: ModelEntry) -> str:
     needs = f"{entry.native_size} px, {entry.memory / 1e9:.1f} GB of memory"
     if entry.problem:
         return f"{entry.name}: cannot be used. {entry.problem}"
-    where = str(entry.path) if entry.installed else f"not installed: studio.py models download {entry.name}"
+    where = str(entry.path) if entry.installed else _how_to_get(entry.name)
     return f"{entry.name}: {entry.title} ({needs})\n    {where}"
 
 
-def download_model(arguments: argparse.Namespace) -> int:
-    """Fetch the released model. Nothing leaves the machine before the answer is yes."""
-    from lib_refonly.models import download as hub
-    from lib_refonly.models.registry import RELEASED, user_folder
+def _how_to_get(name: str) -> str:
+    return f"not installed: studio.py models download {name}"
 
-    if arguments.name != RELEASED.name:
-        raise BadSettings(f"{arguments.name!r} cannot be downloaded. There is: {RELEASED.name}.")
-    to = user_folder() / RELEASED.name
-    if not (arguments.yes or _consents(f"{hub.RELEASED.about} It goes to {to}. Download it?")):
+
+def download_model(arguments: argparse.Namespace) -> int:
+    """Fetch a model that is offered. Nothing leaves the machine before the answer is yes."""
+    from lib_refonly.models.offers import fetch, find_offer, place_of
+
+    offer = find_offer(arguments.name)
+    if not (arguments.yes or _consents(f"{offer.remote.about} It goes to {place_of(offer)}. Download it?")):
         raise BadSettings("Nothing was downloaded. Answer y, or give --yes, when you agree.")
     bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
 
@@ -76,10 +80,10 @@ def download_model(arguments: argparse.Namespace) -> int:
         bar.show(progress.done / max(progress.total, 1), f"{progress.done / 1e9:.2f} of {progress.total / 1e9:.2f} GB, {progress.file}")
 
     try:
-        hub.download(hub.RELEASED.repo_id, to, files=hub.RELEASED.files, on_progress=on_progress, consent=True)
+        fetch(offer, on_progress, consent=True)
     finally:
         bar.clear()
-    print(f"{RELEASED.name} is in {to}")
+    print(f"{offer.name} is in {place_of(offer)}")
     return 0
 
 

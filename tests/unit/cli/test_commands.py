@@ -150,6 +150,7 @@ def test_the_model_list_tells_how_to_get_the_released_one(run: Run, words: tuple
     ran = run(*words)
     assert ran.code == 0
     assert "studio.py models download stable-diffusion-reference-only" in ran.out
+    assert "studio.py models download segmentation" in ran.out
 
 
 def test_nothing_is_downloaded_without_consent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +166,8 @@ def test_nothing_is_downloaded_without_consent(run: Run, monkeypatch: pytest.Mon
     assert [call["consent"] for call in calls] == [True]
     assert run("models", "download", "another", "--yes").code == 2
     assert len(calls) == 1
+    assert run("models", "download", "segmentation", "--yes").code == 0
+    assert calls[1]["files"] == ("isnetis.onnx",)
 
 
 def test_a_download_without_network_exits_7(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,14 @@ def test_damaged_ones_say_why(root: Path) -> None:
         store.get(entry.name)
 
 
+def test_a_download_that_was_broken_off_can_go_on(root: Path) -> None:
+    (root / "my tiny (v1)").rename(root / RELEASED.name)
+    (root / RELEASED.name / "image_encoder" / "model.safetensors").unlink()
+    (entry,) = ModelStore([root]).entries()
+    assert (entry.name, entry.title, entry.installed, entry.download) == (RELEASED.name, RELEASED.title, False, True)
+    assert "has no weights" in entry.problem
+
+
 def test_a_unet_without_blueprint_encoder_is_a_problem(root: Path) -> None:
     path = root / "my tiny (v1)" / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({name: t for name, t in load_file(path).items() if not name.startswith("controlnet")}, path)
