@@ -65,4 +65,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | None = No
 
 def mix(base: Tensor, image: Tensor, gate: Tensor | float, replace: bool) -> Tensor:
     """Put the picture's attention in place of the base, or beside it, by `gate` (a number, or [N, 1])."""
+    if replace and isinstance(gate, int | float) and gate == 1:
+        return image
     return base + gate * (image - base if replace else image)

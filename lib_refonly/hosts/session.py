@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.attention import attend, mix, picture_bias, token_grid
-from lib_refonly.conditioning.plan import COND, ImagePrompt, InputFeature, Plan
+from lib_refonly.conditioning.plan import COND, ImagePrompt, InputFeature, Plan, Window
 from lib_refonly.conditioning.rows import Call, per_row, progress_of, spread_roles
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
@@ -33,6 +33,7 @@ class Session:
         self._stack = ExitStack()
         self._call: Call | None = None
         self._entered = False
+        self._timed = any(injection.window != Window() for injection in (*self.plan.image_prompts, *self.plan.input_features))
         _check_widths(anatomy, self.plan)
 
     def __enter__(self) -> Session:
@@ -72,7 +73,9 @@ class Session:
     def _begin_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample, timestep = self.anatomy.read_call(args, kwargs)
         rows, _, height, width = sample.shape
-        self._call = Call(spread_roles(self.roles, rows), height, width, progress_of(timestep))
+        # Reading the timestep waits for a GPU to catch up: only where a window asks for it.
+        progress = progress_of(timestep) if self._timed else 0.0
+        self._call = Call(spread_roles(self.roles, rows), height, width, progress)
 
     def _add_features(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
         call = self.call
