@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _BATCH_PIXELS = {"cpu": 8 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 8 * 512 * 512}
 """Canvas pixels that are painted as one batch. On a CPU more gains nothing, and one waits longer for the first picture."""
 _TOKENS_KEPT = 32
+WEIGHTS = "RefOnly reference weights"
+"""The infotext's field for them: numbers with spaces in between, in the order of the references."""
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "insufficient memory")
 """How PyTorch (CUDA and MPS, Linux, Windows) and OpenCV say it."""
 
@@ -160,14 +162,16 @@ def _result(frame: Frame, painting: Image.Image, guidance: Guidance) -> ColorRes
 
     request = frame.request
     picture, own, layer = finish(painting, frame.lines, request.settings)
-    text = infotext(request.settings, request.model, frame.lines.canvas.size, guidance.image)
+    text = infotext(request.settings, request.model, frame.lines.canvas.size, guidance.image, [one.weight for one in request.references])
     return ColorResult(picture, own, layer, frame.prepared, request.settings.seed, text)
 
 
-def infotext(settings: RefOnlySettings, model: str, size: tuple[int, int], guidance: float) -> str:
+def infotext(settings: RefOnlySettings, model: str, size: tuple[int, int], guidance: float, weights: Sequence[float] = ()) -> str:
     """A1111's parameters text: its own fields first, then every setting of ours that is not the default.
 
-    guidance: what was used. (Where the setting is 0, that is the model's own, and reading the text back gives 0 again.)
+    Args:
+        guidance: what was used. (Where the setting is 0, that is the model's own, and reading the text back gives 0 again.)
+        weights: of the references. Written unless all are 1.
     """
     defaults, values = asdict(RefOnlySettings()), asdict(settings)
     fields: dict[str, object] = {
@@ -182,6 +186,8 @@ def infotext(settings: RefOnlySettings, model: str, size: tuple[int, int], guida
     for name, spec in specs(settings).items():
         if spec.infotext and spec.infotext not in fields and values[name] != defaults[name]:
             fields[spec.infotext] = _number(values[name]) if isinstance(values[name], float) else values[name]
+    if any(weight != 1 for weight in weights):
+        fields[WEIGHTS] = " ".join(map(_number, weights))
     return write_infotext("", "", fields)
 
 

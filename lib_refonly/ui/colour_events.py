@@ -63,8 +63,9 @@ class ColourEvents:
     def _wire_restoring(self) -> None:
         p = self.panel
         form = [p.model, *p.form.inputs]
-        shim.on(p.read_zone.upload, self.read, [p.read_zone, *form], [p.read_zone, p.message, *form])
-        shim.on(p.offer.click, guarded(p.message)(self.accept), [p.lines, *form], [p.offer, p.message, *form])
+        restored = [p.message, *form, *(slot.weight for slot in p.slots)]
+        shim.on(p.read_zone.upload, self.read, [p.read_zone, *form], [p.read_zone, *restored])
+        shim.on(p.offer.click, guarded(p.message)(self.accept), [p.lines, *form], [p.offer, *restored])
         shim.on(p.history.select, guarded(p.message)(self.bring_back), [p.session], [*p.inputs[1:], p.message, p.empty, p.results, p.variations, *p.shown])
 
     # --- painting -------------------------------------------------------------------------------------------------------------------------
@@ -197,12 +198,14 @@ class ColourEvents:
     def _restored(self, found: Found, model: str, current: Sequence[Any]) -> Updates:
         p = self.panel
         values = p.form.write_known(found.settings, current)
+        weights = [slot.weight for slot in p.slots]
+        told = found.weights_of(len(weights), weights[0].maximum)
         known = found.model in self.models()
         text = "The settings of that picture are back."
         if found.model and not known:
             text += f" It was made with the model {found.model!r}, which is not installed."
         done = {p.message: markup.message(text, "done"), p.model: found.model if known else model}
-        return done | dict(zip(p.form.inputs, values, strict=True))
+        return done | dict(zip(p.form.inputs, values, strict=True)) | dict(zip(weights, told, strict=True))
 
     def bring_back(self, session: Session, event: gr.SelectData) -> Updates:
         """A click in the history: pictures, settings and results of that run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +11,33 @@ from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.infotext import read_infotext, read_png_infotext
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.settings import specs
+from lib_refonly.studio.engine import WEIGHTS
 
 _OURS = "RefOnly "
 
 
 @dataclass(frozen=True)
 class Found:
-    """Settings by field name, and the name of the model ("" when the picture doesn't say)."""
+    """Settings by field name, the name of the model ("" when the picture doesn't say), and the references' weights as they are written."""
 
     settings: dict[str, Any]
     model: str
+    weights: str = ""
+
+    def weights_of(self, slots: int, largest: float) -> list[float]:
+        """A weight for each slot of the page; 1 where the picture tells none. Only their ratio counts, so too large ones are lowered together.
+
+        Raises:
+            BadSettings: they are no weights.
+        """
+        try:
+            told = [float(weight) for weight in self.weights.split()]
+        except ValueError:
+            told = [-1.0]
+        if not all(0 <= weight < math.inf for weight in told):
+            raise BadSettings(f"The weights of the references in this picture can't be read: {self.weights[:80]!r}.")
+        scale = min(1.0, largest / max(told, default=1.0)) if any(told) else 1.0
+        return [weight * scale for weight in told[:slots]] + [1.0] * (slots - len(told))
 
 
 def found_in(path: str) -> Found | None:
@@ -33,7 +51,7 @@ def found_in(path: str) -> Found | None:
         return None
     defaults = dataclasses.asdict(RefOnlySettings())
     settings = {name: fields.get(spec.infotext, defaults[name]) for name, spec in specs(RefOnlySettings).items() if spec.infotext}
-    return Found(settings, fields.get("Model", ""))
+    return Found(settings, fields.get("Model", ""), fields.get(WEIGHTS, ""))
 
 
 def must_find(path: str) -> Found:

@@ -54,7 +54,8 @@ class FlatEngine:
         picture = Image.composite(painting, Image.new("RGB", painting.size), lines)
         layer = painting.copy()
         layer.putalpha(_inside(request.lines))
-        return ColorResult(picture, painting, layer, prepared, seed, infotext(replace(request.settings, seed=seed), request.model, painting.size, 1.0))
+        text = infotext(replace(request.settings, seed=seed), request.model, painting.size, 1.0, [one.weight for one in request.references])
+        return ColorResult(picture, painting, layer, prepared, seed, text)
 
 
 def _flat(request: ColorRequest, seed: int) -> Image.Image:

@@ -36,7 +36,7 @@ def wait_idle(page: Any) -> None:
     page.wait_for_selector("#refonly-stage .refonly-stage", state="hidden")
 
 
-def set_number(page: Any, field: str, value: int) -> None:
+def set_number(page: Any, field: str, value: float) -> None:
     page.fill(f"#refonly-{field} input[type=number]", str(value))
     page.keyboard.press("Tab")
 
@@ -216,6 +216,8 @@ def test_settings_come_back_from_a_picture(open_page: OpenPage, pictures: Pictur
     give_both(page, pictures)
     set_number(page, "reference-strength", 2)
     set_number(page, "seed", 77)
+    page.click("#refonly-more > button")
+    set_number(page, "weight-1", 0.35)
     page.click("#refonly-go")
     page.wait_for_selector("#refonly-picture img")
     saved = downloaded(page, "refonly-save-picture", tmp_path)
@@ -226,6 +228,8 @@ def test_settings_come_back_from_a_picture(open_page: OpenPage, pictures: Pictur
     other.wait_for_selector("#refonly-message:has-text('settings of that picture are back')")
     other.wait_for_function("() => document.querySelector('#refonly-seed input').value === '77'")
     assert other.input_value("#refonly-reference-strength input[type=number]") == "2"
+    other.click("#refonly-more > button")
+    assert [other.input_value(f"#refonly-weight-{number} input[type=number]") for number in (1, 2)] == ["0.35", "1"]
 
     third = open_page()
     give(third, "refonly-lines-file", saved)  # dropped as line art: offered, not taken

@@ -24,7 +24,7 @@ from lib_refonly.refonly.settings import SAMPLERS, RefOnlySettings
 from lib_refonly.settings import from_mapping, specs
 from lib_refonly.studio import engine as engine_module
 from lib_refonly.studio import frames
-from lib_refonly.studio.engine import Engine, infotext
+from lib_refonly.studio.engine import WEIGHTS, Engine, infotext
 from lib_refonly.studio.requests import ColorRequest, ColorResult, Progress, Reference
 from tests.unit.refonly.painting import Calls, colours, differ, drawing, hooks, lively_model
 
@@ -386,6 +386,16 @@ def test_the_infotext_tells_the_models_own_guidance(shared: Engine) -> None:
     fields = read_infotext(only(shared, request()).infotext)[2]
     assert fields["CFG scale"] == "1.5"
     assert "RefOnly guidance" not in fields
+
+
+def test_weights_are_told_unless_they_are_all_1(shared: Engine) -> None:
+    def told(*weights: float) -> str | None:
+        references = (Reference(colours(place), weight) for place, weight in enumerate(weights))
+        return read_infotext(only(shared, request(*references)).infotext)[2].get(WEIGHTS)
+
+    assert told(1.0, 1.0) is None
+    assert told(1.0, 0.35) == "1 0.35"
+    assert told(0.5) == "0.5"
 
 
 def test_models_folder_is_given(tmp_path: Path) -> None:

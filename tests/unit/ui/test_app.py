@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lib_refonly.errors import BadSettings
+from lib_refonly.imaging.infotext import save_png
 from lib_refonly.models.registry import ModelEntry
+from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio import app
+from lib_refonly.studio.engine import infotext
 from lib_refonly.ui import about_panel, models_panel, restore, samples
 from tests.ui.fakes import character
 
@@ -63,12 +67,37 @@ def test_any_other_picture_holds_no_settings(tmp_path: Path) -> None:
 
 
 def test_what_a_picture_leaves_out_was_at_its_default(tmp_path: Path) -> None:
-    from lib_refonly.imaging.infotext import save_png
-    from lib_refonly.refonly.settings import RefOnlySettings
-    from lib_refonly.studio.engine import infotext
-
     made = RefOnlySettings(seed=3, guidance=1.0, paper="black", lines_back=0.5)
     save_png(tmp_path / "x.png", character(True, 32), infotext(made, "tiny", (64, 64), 1.0))
     found = restore.must_find(str(tmp_path / "x.png"))
     assert found.model == "tiny"
     assert (found.settings["paper"], found.settings["seed"], found.settings["fit"]) == ("black", "3", "pad")
+
+
+@pytest.mark.parametrize(
+    ("weights", "back"),
+    [
+        ((), [1, 1, 1, 1]),
+        ((1.0, 1.0), [1, 1, 1, 1]),
+        ((1.0, 0.35), [1, 0.35, 1, 1]),
+        ((0.5, 0.0, 2.0), [0.5, 0, 2, 1]),
+        ((4.0, 1.0), [2, 0.5, 1, 1]),
+        ((0.0,), [0, 1, 1, 1]),
+        ((1, 2, 1, 1, 4), [0.5, 1, 0.5, 0.5]),
+    ],
+)
+def test_weights_come_back(tmp_path: Path, weights: tuple[float, ...], back: list[float]) -> None:
+    save_png(tmp_path / "x.png", character(True, 32), infotext(RefOnlySettings(seed=1), "tiny", (64, 64), 1.0, weights))
+    assert restore.must_find(str(tmp_path / "x.png")).weights_of(4, 2.0) == back
+
+
+@pytest.mark.parametrize("text", ["one two", "1 -1", "nan", "inf 1", "1, 2"])
+def test_nonsense_for_weights_is_refused(text: str) -> None:
+    with pytest.raises(BadSettings, match="can't be read"):
+        restore.Found({}, "", text).weights_of(4, 2.0)
+
+
+def test_the_models_own_guidance_stays_the_models_own(tmp_path: Path) -> None:
+    for made in (RefOnlySettings(seed=3), RefOnlySettings(seed=3, guidance=2.5)):
+        save_png(tmp_path / "x.png", character(True, 32), infotext(made, "tiny", (64, 64), 2.5))
+        assert float(restore.must_find(str(tmp_path / "x.png")).settings["guidance"]) == made.guidance
