@@ -166,4 +166,3 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
     small = picture.convert("RGBA")
     small.thumbnail(_THUMB)
     return small
-

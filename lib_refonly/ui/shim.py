@@ -38,9 +38,7 @@ def _hands_over_files(zone: gr.Image) -> gr.Image:
 def picture_zone(label: str, elem_id: str, height: int, placeholder: str, webcam: bool = True, **more: Any) -> gr.Image:
     """A drop zone for one picture: drop, paste, file, and the camera where `webcam`."""
     sources = ["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"]
-    options = supported(
-        gr.Image.__init__, sources=sources, source="upload", placeholder=placeholder, image_mode=None, buttons=["fullscreen"], format="png"
-    )
+    options = supported(gr.Image.__init__, sources=sources, source="upload", placeholder=placeholder, image_mode=None, buttons=["fullscreen"], format="png")
     classes = ["refonly-zone"]
     return _hands_over_files(gr.Image(label=label, elem_id=elem_id, elem_classes=classes, height=height, type="filepath", interactive=True, **options, **more))
 
