@@ -30,7 +30,8 @@ class Frame:
     @property
     def prepared(self) -> Prepared:
         """What the painter is shown of it."""
-        return Prepared(tuple(picture for picture, _ in self.references), self.lines.canvas, (*self.lines.notes, *(note for _, note in self.references)))
+        notes = dict.fromkeys((*self.lines.notes, *(note for _, note in self.references)))  # the same of two references is said once
+        return Prepared(tuple(picture for picture, _ in self.references), self.lines.canvas, tuple(notes))
 
     @property
     def kind(self) -> tuple[Any, ...]:

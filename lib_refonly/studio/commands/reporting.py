@@ -41,6 +41,7 @@ class Reporter:
         self.bar = Bar(self._err, progress, total)
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
         self._codes: set[int] = set()
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """A sentence that belongs to no picture."""
@@ -56,7 +57,9 @@ class Reporter:
         elif row.status == "done":
             print(f"{row.out}  (seed {row.seed}, {row.seconds:.1f} s)", file=self._out, flush=True)
         for note in () if self._json else row.notes:
-            print(f"  {row.file}: {note}", file=self._err, flush=True)
+            if row.status != "done" or note not in self._said:  # what is so with every frame is said of the first
+                print(f"  {row.file}: {note}", file=self._err, flush=True)
+            self._said.add(note)
 
     def failed(self, pair: Pair, error: PainterError | None, text: str) -> None:
         """One drawing that came to nothing; `error` is None for a fault of ours."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lib_refonly.errors import BadModel, CannotWrite, Interrupted, OutOfMemory
+from lib_refonly.errors import BadModel, BadSettings, CannotWrite, Interrupted, OutOfMemory
 from lib_refonly.imaging.infotext import read_infotext, read_png_infotext
+from lib_refonly.studio.commands.bar import Bar
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import NOTE, FakeEngine, draw
 
@@ -131,6 +132,66 @@ def test_one_bad_picture_does_not_stop_the_others(run: Run) -> None:
     assert (bad["status"], bad["out"]) == ("failed", None)
     assert "b.png" in bad["error"]
     assert ran.rows[-1]["failed"] == 1
+
+
+def frames(count: int) -> None:
+    """reference.png, and 00.png ... in lines/, whose widths are 20, 21 ..."""
+    draw(Path("reference.png"), colour="red")
+    for number in range(count):
+        draw(Path("lines") / f"{number:02}.png", 20 + number)
+
+
+def test_an_animators_folder_goes_in_groups(run: Run, engine: FakeEngine) -> None:
+    frames(19)
+    ran = run("color", "reference.png", "lines", "-o", "out", "--json")
+    assert (ran.code, engine.groups) == (0, [8, 8, 3])
+    assert [row["out"] for row in ran.rows[:-1]] == [str(Path("out") / f"{number:02}.png") for number in range(19)]
+    for number in range(19):
+        with Image.open(f"out/{number:02}.png") as picture:
+            assert picture.width == 20 + number
+    assert len({id(request.references[0].picture) for request in engine.requests}) == 1, "the reference is opened once"
+
+
+def test_what_is_so_with_every_frame_is_said_once(run: Run) -> None:
+    frames(5)
+    ran = run("color", "reference.png", "lines", "-o", "out")
+    assert ran.err.count(NOTE) == 1
+    assert ran.out.count("(seed") == 5
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("Too large."), BadSettings("No."), ZeroDivisionError("a bug")], ids=lambda error: type(error).__name__)
+def test_a_bad_one_in_a_group_costs_only_itself(run: Run, engine: FakeEngine, error: Exception) -> None:
+    frames(11)
+    engine.failing = {22: error, 29: error}
+    Path("lines/05.png").write_bytes(b"")
+    ran = run("color", "reference.png", "lines", "-o", "out", "--json")
+    assert ran.code == 8
+    assert [row["status"] for row in ran.rows[:-1]] == [*("done",) * 2, "failed", *("done",) * 2, "failed", *("done",) * 3, "failed", "done"]
+    assert names("out") == [f"{number:02}.png" for number in (0, 1, 3, 4, 6, 7, 8, 10)]
+
+
+def test_variations_are_grouped_too(run: Run, engine: FakeEngine) -> None:
+    frames(3)
+    engine.failing = {21: OutOfMemory("Too large.")}
+    ran = run("color", "reference.png", "lines", "-o", "out", "--variations", "3", "--seed", "5", "--json")
+    assert engine.groups == [6, 1, 1, 1, 3]
+    assert [(row["status"], row["seed"]) for row in ran.rows[:-1]] == [
+        *(("done", seed) for seed in (5, 6, 7)),
+        ("failed", None),
+        *(("done", seed) for seed in (5, 6, 7)),
+    ]
+
+
+def test_the_bar_counts_drawings_not_groups(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[float, str]] = []
+    monkeypatch.setattr(Bar, "show", lambda _, done, name: shown.append((done, name)))
+    frames(10)
+    run("color", "reference.png", "lines", "-o", "out", "--steps", "2")
+    painted = [(done, name) for done, name in shown if done % 1 or (done, name) == (10, "09.png")]
+    assert (0.5, "00.png") in painted
+    assert (9.5, "09.png") in painted
+    assert painted[-1] == (10, "09.png")
+    assert [done for done, _ in painted] == sorted(done for done, _ in painted)
 
 
 @pytest.mark.usefixtures("folder")
