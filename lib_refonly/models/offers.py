@@ -19,7 +19,7 @@ class Offer:
     remote: hub.Remote
 
 
-SEGMENTER = Offer(registry.SEGMENTER.parent.name, "Character cut-out (ISNet for anime pictures, about 180 MB)", hub.SEGMENTER)
+SEGMENTER = Offer(registry.SEGMENTER.parent.name, "Character cut-out (ISNet, about 180 MB)", hub.SEGMENTER)
 """Tells a reference's character from the scene behind it."""
 OFFERS = (Offer(registry.RELEASED.name, registry.RELEASED.title, hub.RELEASED), SEGMENTER)
 

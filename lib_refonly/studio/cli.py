@@ -10,12 +10,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.commands import color, failures, model_choice, tools
 from lib_refonly.studio.commands.options import add_settings
+
+if TYPE_CHECKING:
+    from lib_refonly.studio.groups import Painter
 
 DEFAULT_MODEL = "tiny-refonly"
 ALIASES = {"count": "--variations", "reference_strength": "--strength"}
@@ -145,7 +149,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.set_defaults(run=tools.evaluate)
 
 
-def main(argv: Sequence[str] | None = None, engine: color.Painter | None = None) -> int:
+def main(argv: Sequence[str] | None = None, engine: Painter | None = None) -> int:
     """Run one command. Returns the exit code; what went wrong is one sentence on stderr. `engine` replaces the real one for colouring."""
     _make_streams_safe()
     argv = sys.argv[1:] if argv is None else argv
@@ -165,7 +169,7 @@ def main(argv: Sequence[str] | None = None, engine: color.Painter | None = None)
         return failures.EXIT_CODE
 
 
-def _run(argv: Sequence[str], engine: color.Painter | None) -> int:
+def _run(argv: Sequence[str], engine: Painter | None) -> int:
     if argv[:1] == ["page"] or not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         from lib_refonly.studio.app import main as open_page
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from lib_refonly.errors import Interrupted
 from lib_refonly.studio.desk import Desk
+from lib_refonly.studio.groups import Failure, Painter, color_each
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress
 
 T = TypeVar("T")
 
 
-class Colourer(Protocol):
+class Colourer(Painter, Protocol):
     """What the page needs of an engine."""
 
     def color(self, request: ColorRequest, on_progress: OnProgress) -> Iterator[ColorResult]: ...
@@ -47,19 +48,32 @@ def colour_job(engine: Colourer, request: ColorRequest, desk: Desk, stop: thread
         Interrupted: `stop` was set.
         PainterError: whatever the engine found wrong.
     """
+    return _job(lambda on_progress: engine.color(request, on_progress), desk, stop)
+
+
+def group_job(engine: Colourer, requests: Sequence[ColorRequest], desk: Desk, stop: threading.Event) -> Generator[Event | Failure, None, None]:
+    """Like `colour_job`, for a group in one turn: one ColorResult or Failure for each request, in order.
+
+    Raises:
+        Interrupted: `stop` was set. BadModel, CannotWrite, Offline: what would befall every other drawing too.
+    """
+    return _job(lambda on_progress: color_each(engine, requests, on_progress), desk, stop)
+
+
+def _job(colour: Callable[[OnProgress], Iterator[T]], desk: Desk, stop: threading.Event) -> Generator[Waiting | Progress | T, None, None]:
     left = threading.Event()  # the reader has gone: its tab was closed, or it failed
 
     def stopped() -> bool:
         return stop.is_set() or left.is_set()
 
-    def work(put: Callable[[Event], None]) -> None:
+    def work(put: Callable[[Waiting | Progress | T], None]) -> None:
         def on_progress(progress: Progress) -> None:
             if stopped():
                 raise Interrupted("Stopped.")
             put(progress)
 
         with desk.turn(stopped, lambda ahead: put(Waiting(ahead))):
-            for result in engine.color(request, on_progress):
+            for result in colour(on_progress):
                 put(result)
 
     return stream(work, left, skippable=lambda event: isinstance(event, Progress))

@@ -15,6 +15,7 @@ from lib_refonly.imaging.decode import open_picture
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.batch import Batch, run_batch, zip_files
 from lib_refonly.studio.desk import Desk
+from lib_refonly.studio.groups import Failure
 from lib_refonly.studio.jobs import Colourer, Event, Waiting
 from lib_refonly.studio.requests import Progress, Reference
 from lib_refonly.studio.session_history import Session
@@ -107,13 +108,13 @@ class BatchEvents:
         target = _folder(folder) if folder.strip() and self.may_write else session.batch_folder()
         return Batch(Reference(open_picture(reference)), [Path(one) for one in drawings], settings, model, target, layers)
 
-    def _update(self, batch: Batch, event: Event) -> dict[Any, Any]:
-        p, total = self.panel, len(batch.drawings)
+    def _update(self, batch: Batch, event: Event | Failure) -> dict[Any, Any]:
+        p = self.panel
         if isinstance(event, Waiting):
             return {p.state: markup.waiting(event.ahead)}
         if isinstance(event, Progress):
-            done = (batch.done + (event.step + 1) / event.steps) / total
-            return {p.state: markup.progress_line(f"Drawing {batch.done + 1} of {total}", done)}
+            done = (event.index + (event.step + 1) / event.steps) / event.count
+            return {p.state: markup.progress_line(f"Drawing {event.index + 1} of {event.count}", done)}
         return {p.finished: [str(path) for path in batch.written[-_NEWEST:]], p.errors: _listed(batch)}
 
     def _end(self, session: Session, batch: Batch | None, said: str) -> dict[Any, Any]:

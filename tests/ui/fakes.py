@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ class FlatEngine:
     def __init__(self, steps_wait: threading.Event | None = None) -> None:
         self._wait = steps_wait
         self.requests: list[ColorRequest] = []
+        self.groups: list[int] = []
         self.ended = threading.Event()
 
     def prepare(self, request: ColorRequest) -> Prepared:
@@ -42,6 +43,12 @@ class FlatEngine:
                 yield self._one(request, index, seed + index, on_progress)
         finally:
             self.ended.set()
+
+    def color_all(self, requests: Sequence[ColorRequest], on_progress: OnProgress | None) -> Iterator[ColorResult]:
+        self.groups.append(len(requests))
+        tell = on_progress or (lambda _: None)
+        for place, request in enumerate(requests):
+            yield from self.color(request, lambda progress, place=place: tell(replace(progress, index=place, count=len(requests))))
 
     def _one(self, request: ColorRequest, index: int, seed: int, on_progress: OnProgress) -> ColorResult:
         prepared = self.prepare(request)

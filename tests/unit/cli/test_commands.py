@@ -17,9 +17,9 @@ from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.settings import setting, specs
 from lib_refonly.studio import cli
 from lib_refonly.studio.commands.bar import Bar, cut
-from lib_refonly.studio.commands.color import read_weighted
 from lib_refonly.studio.commands.model_choice import read_model
 from lib_refonly.studio.commands.options import add_settings, read_settings
+from lib_refonly.studio.commands.task import read_weighted
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import draw
 

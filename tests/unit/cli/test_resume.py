@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lib_refonly.errors import BadModel
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeEngine, draw
 
@@ -117,3 +118,17 @@ def test_a_drawing_that_became_unreadable_is_reported_though_its_result_is_there
     ran = run(*BATCH)
     assert ran.code == 8
     assert [row["status"] for row in ran.rows[:-1]] == ["skipped", "failed", "skipped"]
+
+
+def test_a_long_folder_goes_on_where_it_was_stopped(run: Run, engine: FakeEngine) -> None:
+    draw(Path("reference.png"), colour="red")
+    for number in range(30):
+        draw(Path("lines") / f"{number:02}.png", 20 + number)
+    engine.failing = {40: BadModel("The model is gone.")}
+    assert run(*BATCH).code == 4
+    engine.failing = {}
+    engine.groups.clear()
+    ran = run(*BATCH)
+    assert [row["status"] for row in ran.rows[:-1]] == ["skipped"] * 20 + ["done"] * 10
+    assert engine.groups == [8, 2]
+    assert ran.rows[-1]["exit_code"] == 0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from lib_refonly.errors import BadSettings, CannotWrite, Interrupted
+from lib_refonly.errors import BadModel, BadSettings, CannotWrite, Interrupted, OutOfMemory
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.batch import Batch, run_batch, zip_files
 from lib_refonly.studio.desk import Desk
+from lib_refonly.studio.groups import Failure
 from lib_refonly.studio.jobs import Waiting, colour_job
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress, Reference
 from lib_refonly.studio.session_history import InputFiles, Session, safe_stem
@@ -190,7 +192,7 @@ def test_a_batch_lists_what_it_left_out(tmp_path: Path) -> None:
 
 def test_a_stopped_batch_keeps_what_is_done(tmp_path: Path) -> None:
     job, stop = batch(tmp_path, "a.png", "b.png", "c.png"), threading.Event()
-    events = run_batch(job, FlatEngine(), Desk(), stop)
+    events = run_batch(job, FlatEngine(threading.Event()), Desk(), stop)  # 0.2 s a step
     while not isinstance(next(events), ColorResult):
         pass
     stop.set()
@@ -199,15 +201,88 @@ def test_a_stopped_batch_keeps_what_is_done(tmp_path: Path) -> None:
     assert [path.name for path in job.written] == ["a.png"]
 
 
+def many(tmp_path: Path, count: int) -> Batch:
+    return batch(tmp_path, *(f"{number:02}.png" for number in range(count)))
+
+
+def test_a_batch_goes_in_groups_and_its_progress_counts_drawings(tmp_path: Path) -> None:
+    job, engine = many(tmp_path, 19), FlatEngine()
+    told = [event for event in run_batch(job, engine, Desk(), threading.Event()) if isinstance(event, Progress)]
+    assert engine.groups == [8, 8, 3]
+    assert [path.name for path in job.written] == [f"{number:02}.png" for number in range(19)]
+    assert {event.count for event in told} == {19}
+    indices = [event.index for event in told]
+    assert indices == sorted(indices)
+    assert indices[-1] == 18
+
+
+class OneIsBad(FlatEngine):
+    """What is drawn from the third request on the first time, and from that drawing ever after, goes wrong."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.bad: object = None
+
+    def color(self, request: ColorRequest, on_progress: OnProgress) -> Iterator[ColorResult]:
+        if len(self.requests) == 2:
+            self.bad = request.lines
+        if request.lines is self.bad:
+            self.requests.append(request)
+            raise self.error
+        yield from super().color(request, on_progress)
+
+
+@pytest.mark.parametrize(("error", "says"), [(OutOfMemory("Too large."), "Too large."), (ZeroDivisionError("a bug"), "terminal says more")])
+def test_one_bad_drawing_of_a_group_is_listed_and_the_rest_is_coloured(tmp_path: Path, error: Exception, says: str) -> None:
+    job = many(tmp_path, 6)
+    failures = [event for event in run_batch(job, OneIsBad(error), Desk(), threading.Event()) if isinstance(event, Failure)]
+    assert [name for name, _ in job.errors] == ["02.png"]
+    assert says in job.errors[0][1]
+    assert [path.name for path in job.written] == [f"{number:02}.png" for number in (0, 1, 3, 4, 5)]
+    assert [failure.error for failure in failures] == [error]
+
+
+def test_what_would_befall_all_ends_the_batch(tmp_path: Path) -> None:
+    job, engine = many(tmp_path, 12), OneIsBad(BadModel("The model is gone."))
+    with pytest.raises(BadModel):
+        list(run_batch(job, engine, Desk(), threading.Event()))
+    assert len(engine.requests) == 3
+    assert len(job.written) == 2
+
+
+def test_other_jobs_have_their_turn_between_two_groups(tmp_path: Path) -> None:
+    job, desk, slow = many(tmp_path, 17), Desk(), threading.Event()
+    order: list[str] = []
+    events = run_batch(job, FlatEngine(slow), desk, threading.Event())
+    next(events)
+
+    def colour() -> None:
+        list(colour_job(FlatEngine(), request(), desk, threading.Event()))
+        order.append("other")
+
+    other = threading.Thread(target=colour)
+    other.start()
+    while len(desk._line) < 2:
+        time.sleep(0.001)
+    slow.set()
+    for event in events:
+        if isinstance(event, ColorResult) and len(job.written) == 17:
+            order.append("batch")
+    other.join(5)
+    assert order == ["other", "batch"]
+
+
 def test_a_full_disk_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise CannotWrite("the disk is full")
 
     monkeypatch.setattr("lib_refonly.studio.batch.save_png", full)
-    job, engine = batch(tmp_path, "a.png", "b.png"), FlatEngine()
+    job, engine = many(tmp_path, 12), FlatEngine(threading.Event())  # 0.2 s a step
     with pytest.raises(CannotWrite):
         list(run_batch(job, engine, Desk(), threading.Event()))
-    assert len(engine.requests) == 1
+    assert engine.groups == [8]
+    assert len(engine.requests) <= 2
 
 
 def test_a_zip_that_can_not_be_written_leaves_nothing(tmp_path: Path) -> None:
