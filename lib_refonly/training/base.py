@@ -21,7 +21,7 @@ from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.training import vocabulary
 from lib_refonly.training.latents import LatentSet
-from lib_refonly.training.shapes import SCHEDULE, TextShape, UNetShape
+from lib_refonly.training.shapes import SCHEDULE, TextShape, UNetShape, quick_to_train
 from lib_refonly.training.sheets import sheet
 from lib_refonly.training.vae import to_bytes
 
@@ -58,6 +58,7 @@ class BaseTask(nn.Module):
             self.unet = UNetShape(config.widths, config.layers, config.context).build()
             shape = TextShape(config.context, config.text_layers)
             self.text_encoder = shape.build(len(self.tokenizer), self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        quick_to_train(self.unet, self.text_encoder)
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
         self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
 

