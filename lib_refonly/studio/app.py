@@ -102,6 +102,11 @@ def _serve(args: argparse.Namespace, port: int) -> None:
     print(f"The studio is open at {address}   (Ctrl-C ends it)", flush=True)
     if not args.no_browser:
         webbrowser.open(address)
+    if args.device == "auto" and shutil.which("nvidia-smi"):  # else torch is not loaded before it is needed
+        from lib_refonly.studio.devices import hint
+
+        if said := hint():
+            print(said, flush=True)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
