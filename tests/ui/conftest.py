@@ -15,6 +15,8 @@ from tests.ui.fakes import FakeStore, FlatEngine, character
 
 _CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 _ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+_CAMERA = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+"""Chromium's own test camera: a moving pattern, and nobody is asked."""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +25,7 @@ def browser() -> Iterator[Any]:
     if _CHROMIUM is None:
         pytest.skip("page tests need chromium (apt install chromium)")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=_ARGUMENTS.split())
+        chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=f"{_ARGUMENTS} {_CAMERA}".split())
         yield chromium.new_context(accept_downloads=True)  # one for all tests: its cache spares loading the scripts again
         chromium.close()
 

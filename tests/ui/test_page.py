@@ -101,6 +101,16 @@ def test_pasting_fills_the_first_free_zone(open_page: OpenPage, pictures: Pictur
     page.wait_for_selector("#refonly-reference-1 img")
 
 
+def test_a_drawing_on_paper_is_taken_by_the_camera(open_page: OpenPage) -> None:
+    page = open_page()
+    page.click("#refonly-lines-file button[aria-label='Capture from camera']")
+    page.click("#refonly-lines-file button:has-text('Click to Access Webcam')")
+    page.wait_for_function("() => document.querySelector('#refonly-lines-file video')?.videoWidth > 0")
+    page.click("#refonly-lines-file button[aria-label='capture photo']")
+    page.wait_for_selector("#refonly-lines-file img")
+    page.wait_for_selector("#refonly-model-view figure img")
+
+
 def test_a_sample_is_ready_with_one_click(open_page: OpenPage, studio: Studio) -> None:
     page = open_page()
     page.click("#refonly-samples button >> nth=0")
