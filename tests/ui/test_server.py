@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 
 from tests.ui.conftest import Studio
+from tests.ui.fakes import FakeStore, FlatEngine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def get(studio: Studio, path: str, host: str | None = None) -> tuple[int, dict[str, str], bytes]:
+def get(studio: Studio, path: str, host: str | None = None, cookie: str = "") -> tuple[int, dict[str, str], bytes]:
     parts = urlsplit(studio.address)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
-    connection.request("GET", path, headers={"Host": host or parts.netloc})
+    connection.request("GET", path, headers={"Host": host or parts.netloc, "Cookie": cookie})
     answer = connection.getresponse()
     return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
 
@@ -68,3 +70,31 @@ def test_handlers_take_no_addresses(studio: Studio) -> None:
     connection.request("GET", "/gradio_api/queue/data?session_hash=abc")
     said = connection.getresponse().read()
     assert b'"success":false' in said
+
+
+def test_a_password_is_asked_for_where_others_listen(studio: Studio) -> None:
+    from lib_refonly.studio import app
+
+    port = app._free_port(0, "0.0.0.0")
+    assert port is not None
+    page = app.build(FlatEngine(threading.Event()), FakeStore(), local=False)
+    page.launch(**app.launch_options("0.0.0.0", port, "anna:se:cret"))
+    open_to_all = Studio(f"http://127.0.0.1:{port}/", studio.engine, studio.store, studio.steps)
+    try:
+        assert get(open_to_all, "/config", "painters-machine:7865")[0] == 401
+        assert log_in(open_to_all, "anna", "wrong")[0] == 400
+        status, cookie = log_in(open_to_all, "anna", "se:cret")
+        assert status == 200
+        assert get(open_to_all, "/config", "painters-machine:7865", cookie)[0] == 200
+    finally:
+        page.close(verbose=False)
+
+
+def log_in(studio: Studio, name: str, password: str) -> tuple[int, str]:
+    """The answer's status and the cookies it gives."""
+    connection = http.client.HTTPConnection(urlsplit(studio.address).netloc, timeout=20)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", urlencode({"username": name, "password": password}), form)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, "; ".join(value.split(";")[0] for key, value in answer.getheaders() if key.lower() == "set-cookie")
