@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lib_refonly.models.registry import ModelStore
     from lib_refonly.studio.jobs import Colourer
     from lib_refonly.ui.models_panel import Download
+    from lib_refonly.ui.samples import Sample
 
 LOCAL = "127.0.0.1"
 PORT = 7865
@@ -155,11 +156,10 @@ def _head() -> str:
     return "".join(f"<style>{sheet}</style>" for sheet in sheets) + f"<script>{script}</script>"
 
 
-def build(engine: Colourer, store: ModelStore, *, local: bool = True, samples: Path | None = None, download: Download | None = None) -> gr.Blocks:
+def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: Download | None = None) -> gr.Blocks:
     """The whole page. `local`: the painter sits at this machine, so the page may name folders on it.
 
     Args:
-        samples: folder of sample pictures (see `ui.samples`); the shipped ones by default.
         download: fetches a model of the list; the real one by default.
     """
     import gradio as gr
@@ -172,7 +172,7 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, samples: P
     from lib_refonly.ui.models_panel import ModelsEvents, build_models_panel, choices
     from lib_refonly.ui.samples import find_samples
 
-    desk, found = Desk(), find_samples(_ASSETS / "samples" if samples is None else samples)
+    desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
     with gr.Blocks(title="RefOnly Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, 72 * _HOUR)) as page:
         gr.HTML(_HEADER, elem_id="studio-header")
         with gr.Tabs(elem_id="studio-tabs"):
@@ -197,11 +197,15 @@ def _download(name: str, report: Callable[[int, int], None]) -> None:
     fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True)
 
 
-def _cards(samples: Sequence[Any]) -> list[Path]:
+def _shown(folder: Path) -> Path:
+    """A copy beside the uploads: the page shows files from there, and none of the project's folder."""
+    return Path(shutil.copytree(folder, tempfile.mkdtemp(prefix="samples-", dir=os.environ.get("GRADIO_TEMP_DIR")), dirs_exist_ok=True))
+
+
+def _cards(samples: Sequence[Sample]) -> list[Path]:
     from lib_refonly.ui.samples import card
 
-    folder = Path(tempfile.mkdtemp(prefix="samples-", dir=os.environ.get("GRADIO_TEMP_DIR")))
-    cards = [folder / f"{number}.png" for number, _ in enumerate(samples)]
+    cards = [sample.lines.with_name("card.png") for sample in samples]
     for sample, path in zip(samples, cards, strict=True):
         card(sample).save(path)
     return cards

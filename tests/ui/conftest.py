@@ -42,7 +42,7 @@ class Studio:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def studio() -> Iterator[Studio]:
     pytest.importorskip("gradio", reason="page tests need gradio")
     from lib_refonly.studio import app
 
@@ -51,20 +51,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     engine = FlatEngine(steps)
     port = app._free_port(0, app.LOCAL)
     assert port is not None
-    page = app.build(engine, store, samples=_samples(tmp_path_factory.mktemp("samples")), download=_download(store))
+    page = app.build(engine, store, download=_download(store))
     page.launch(**app.launch_options(app.LOCAL, port))
     yield Studio(f"http://{app.LOCAL}:{port}/", engine, store, steps)
     steps.set()
     page.close(verbose=False)
     shutil.rmtree(home, ignore_errors=True)
-
-
-def _samples(folder: Path) -> Path:
-    for name in ("one", "two"):
-        (folder / name).mkdir()
-        character(False).save(folder / name / "reference.png")
-        character(True).save(folder / name / "lines.png")
-    return folder
 
 
 def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], None]:

@@ -100,6 +100,21 @@ def test_refonly_learns_and_its_export_is_the_released_layout(encoded: Path, vae
     assert all(p.requires_grad for p in again.blueprint.parameters())
 
 
+def test_a_group_can_be_favoured_and_its_lines_thickened(encoded: Path, vae: Path) -> None:
+    group = LatentSet(encoded, 64).drawings.meta[0]["group"]
+    task = RefOnlyTask(RefOnlyConfig(size=64, widths=WIDTHS, favour=1.0, favoured=group, bold=1.0), encoded, vae)
+    own = np.array([LatentSet(encoded, 64).drawings.meta[i]["group"] == group for i in range(10)])
+    latents = task.draw(np.random.default_rng(0), 32)["latents"].numpy()
+    stored = np.array(task.data.latents, np.float32)
+    found = [next(i for i in range(10) if any(np.array_equal(row, view) for view in stored[i])) for row in latents]
+    assert own[found].all()
+    plain = RefOnlyTask(RefOnlyConfig(size=64, widths=WIDTHS, favour=1.0, favoured=group), encoded, vae)
+    thick, thin = (t.draw(np.random.default_rng(0), 16)["lines"].float().mean() for t in (task, plain))
+    assert thick > 1.3 * thin
+    with pytest.raises(BadSettings, match="nobody"):
+        RefOnlyTask(RefOnlyConfig(size=64, widths=WIDTHS, favour=0.5, favoured="nobody"), encoded, vae)
+
+
 def test_base_learns_and_starts_a_refonly(encoded: Path, vae: Path, tmp_path: Path) -> None:
     task = BaseTask(BaseConfig(size=64, widths=WIDTHS, context=64, text_layers=1), encoded, vae)
     loss = task(**task.draw(np.random.default_rng(0), 4))["loss"]
