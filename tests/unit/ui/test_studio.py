@@ -213,7 +213,7 @@ def test_a_batch_goes_in_groups_and_its_progress_counts_drawings(tmp_path: Path)
     assert {event.count for event in told} == {19}
     indices = [event.index for event in told]
     assert indices == sorted(indices)
-    assert indices[-1] == 18
+    assert 16 <= indices[-1] <= 18  # the last group's; a reader that is behind is not told every step
 
 
 class OneIsBad(FlatEngine):
