@@ -38,6 +38,8 @@ def pair(reference: Path, lines: Path, out: Path) -> Pairing:
         BadSettings: `out` does not fit, two files claim one name, or a result would overwrite an input.
     """
     for path in (reference, lines):
+        if path.parts[:1] in (("http:",), ("https:",)):
+            raise BadPicture(f"{path.name}: nothing is fetched from the network. Save the picture, then give its file.")
         if not path.exists():
             raise BadPicture(f"{path}: there is no such file or folder.")
     drawings = _pictures(lines) if lines.is_dir() else [lines]

@@ -78,3 +78,9 @@ def test_output_names() -> None:
     files = outputs(Path("x/my.girl.png"), 2, layer=True)
     assert files == [(Path("x/my.girl.png"), Path("x/my.girl.layer.png")), (Path("x/my.girl.2.png"), Path("x/my.girl.2.layer.png"))]
     assert outputs(Path("a.PNG"), 1, layer=False) == [(Path("a.png"), None)]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/face.png", "http://example.org/face.png"])
+def test_an_address_is_no_file(tmp_path: Path, address: str) -> None:
+    with pytest.raises(BadPicture, match="nothing is fetched"):
+        pair(Path(address), tmp_path, tmp_path / "out.png")
