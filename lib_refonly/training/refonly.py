@@ -109,7 +109,8 @@ class RefOnlyTask(nn.Module):
         other = view if rng.random() < self.config.same else 1 - view
         row = self._seen(self.data.drawings, i, view, other, rng)
         if favoured and rng.random() < self.config.bold:
-            row["lines"] = cv2.dilate(row["lines"], np.ones(2 * (int(rng.integers(3, 6)),), np.uint8))
+            width = int(rng.integers(3, 6))
+            row["lines"] = cv2.dilate(row["lines"], np.ones((width, width), np.uint8))
         return row | {"latents": self.data.latents[i, view].astype(np.float32)}
 
     def _seen(self, drawings: DrawingSet, i: int, view: int, other: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

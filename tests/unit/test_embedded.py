@@ -11,6 +11,7 @@ from PIL import Image
 from lib_refonly.imaging.decode import open_picture
 from lib_refonly.models.registry import EMBEDDED, ModelStore
 from lib_refonly.refonly import convert
+from lib_refonly.refonly.loader import load_refonly
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.cli import DEFAULT_MODEL
 from lib_refonly.studio.engine import Engine
@@ -62,5 +63,6 @@ def test_it_becomes_a_checkpoint_of_the_webuis(tmp_path: Path) -> None:
     convert.to_ldm(EMBEDDED / DEFAULT_MODEL, out)
     assert out.with_suffix(".yaml").exists()
     assert ModelStore([]).point_to(out).native_size == 256
-    again = convert.from_ldm(out)
-    assert torch.isfinite(again.unet.conv_in.weight).all()
+    again, folder = convert.from_ldm(out, dtype=torch.float32), load_refonly(EMBEDDED / DEFAULT_MODEL)
+    for read, kept in ((again.unet, folder.unet), (again.image_encoder, folder.image_encoder), (again.blueprint, folder.blueprint), (again.vae, folder.vae)):
+        torch.testing.assert_close(read.state_dict(), kept.state_dict(), rtol=0, atol=0)
