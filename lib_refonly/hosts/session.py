@@ -10,7 +10,7 @@ result is not used. What does not depend on t (K and V of the image tokens at ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,31 +24,44 @@ from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
 
 
-class Session:
-    """Use as a context manager. `roles` says what the rows of the next UNet calls are: equal chunks in order, e.g. ("uncond", "cond")."""
+Roles = Sequence[str] | Callable[[int], Sequence[str]]
+"""What the rows of UNet calls are: equal chunks in order, e.g. ("uncond", "cond"), or what says so of the next call's number of rows."""
 
-    def __init__(self, anatomy: Anatomy, plan: Plan) -> None:
-        self.anatomy, self.plan = anatomy, plan.active()
-        self.roles: Sequence[str] = (COND,)
-        self._stack = ExitStack()
+
+class Session:
+    """Use as a context manager, for one generation. A host that has no safer end than a single UNet call may leave and enter it again around
+    each: what was computed once stays. `calls` counts the UNet calls that it has seen.
+    """
+
+    def __init__(self, anatomy: Anatomy, plan: Plan, roles: Roles = (COND,)) -> None:
+        self.anatomy, self.plan, self.roles = anatomy, plan.active(), roles
+        self.calls = 0
+        self._stack: ExitStack | None = None
         self._call: Call | None = None
-        self._entered = False
         self._timed = any(injection.window != Window() for injection in (*self.plan.image_prompts, *self.plan.input_features))
         _check_widths(anatomy, self.plan)
+        self._injections = tuple(self._site_injections())
 
     def __enter__(self) -> Session:
-        if self._entered:
-            raise RuntimeError("A session is entered once; make another one for another run")
-        self._entered = True
-        if self.plan:
-            with ExitStack() as stack:
+        if self._stack is not None:
+            raise RuntimeError("This session is already entered")
+        with ExitStack() as stack:
+            if self.plan:
                 self._install(stack)
-                self._stack = stack.pop_all()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        self._call = None
+        stack, self._stack, self._call = self._stack, None, None
+        if stack is not None:
+            stack.close()
+
+    def _site_injections(self) -> Iterator[_SiteInjection]:
+        for prompt in self.plan.image_prompts:
+            for site in self.anatomy.sites:
+                strength = prompt.strength * prompt.site_weights.get(site.name, prompt.site_weights.get(site.name.split(".")[0], 1.0))
+                if strength:
+                    yield _SiteInjection(self, site, prompt, strength)
 
     def _install(self, stack: ExitStack) -> None:
         def keep(handle: Any) -> None:
@@ -57,25 +70,21 @@ class Session:
         keep(self.anatomy.unet.register_forward_pre_hook(self._begin_call, with_kwargs=True))
         if self.plan.input_features:
             keep(self.anatomy.conv_in.register_forward_hook(self._add_features))
-        for prompt in self.plan.image_prompts:
-            for site in self.anatomy.sites:
-                strength = prompt.strength * prompt.site_weights.get(site.name, prompt.site_weights.get(site.name.split(".")[0], 1.0))
-                if strength:
-                    self._install_site(_SiteInjection(self, site, prompt, strength), keep)
-
-    def _install_site(self, injection: _SiteInjection, keep: Any) -> None:
-        # A prompt that replaces acts on the text's result, before anything that is added beside it, in whichever order sessions were entered.
-        site, first = injection.site, injection.prompt.replace
-        keep(site.attention.register_forward_pre_hook(injection.cut_text, with_kwargs=True))
-        keep(site.to_q.register_forward_hook(injection.catch_q))
-        keep(site.to_out.register_forward_pre_hook(injection.mix_in, prepend=first))
+        for injection in self._injections:
+            # A prompt that replaces acts on the text's result, before anything that is added beside it, in whichever order sessions were entered.
+            site, first = injection.site, injection.prompt.replace
+            keep(site.attention.register_forward_pre_hook(injection.cut_text, with_kwargs=True))
+            keep(site.to_q.register_forward_hook(injection.catch_q))
+            keep(site.to_out.register_forward_pre_hook(injection.mix_in, prepend=first))
 
     def _begin_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample, timestep = self.anatomy.read_call(args, kwargs)
         rows, _, height, width = sample.shape
         # Reading the timestep waits for a GPU to catch up: only where a window asks for it.
         progress = progress_of(timestep) if self._timed else 0.0
-        self._call = Call(spread_roles(self.roles, rows), height, width, progress)
+        roles = self.roles(rows) if callable(self.roles) else self.roles
+        self._call = Call(spread_roles(roles, rows), height, width, progress)
+        self.calls += 1
 
     def _add_features(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
         call = self.call
@@ -93,8 +102,8 @@ class Session:
         return self._call
 
 
-_MASKS = ("attention_mask", "mask")
-"""attn2's keywords for a mask over the text. It has the text's length, which must then stay."""
+_OF_THE_TEXT_S_LENGTH = ("attention_mask", "mask", "value")
+"""attn2's keywords for what goes with the text token by token: a mask, Forge's values of their own. The text's length must then stay."""
 
 
 class _SiteInjection:
@@ -112,7 +121,7 @@ class _SiteInjection:
         whole = prompt.replace and self.strength == 1 and all(p.mask is None for p in prompt.pictures)
         if (
             not whole
-            or any(isinstance(kwargs.get(mask), Tensor) for mask in _MASKS)
+            or any(isinstance(kwargs.get(name), Tensor) for name in _OF_THE_TEXT_S_LENGTH)
             or not prompt.window.holds(call.progress)
             or len(call.reached(prompt.roles)) < len(call.roles)
         ):

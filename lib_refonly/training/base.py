@@ -33,10 +33,13 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """`drop`: share of rows that see the empty prompt, so that CFG and negative prompts work."""
+    """`drop`: share of rows that see the empty prompt, so that CFG and negative prompts work. `thin`: share of rows that see some of the caption's
+    tags alone, in any order: what painters type ("green hair") is never a whole caption.
+    """
 
     size: int = 128
     drop: float = 0.1
+    thin: float = 0.3
     widths: tuple[int, ...] = (64, 128, 128, 128)
     layers: int = 1
     context: int = 128
@@ -64,7 +67,7 @@ class BaseTask(nn.Module):
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         rows, views = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
-        texts = ["" if rng.random() < self.config.drop else self.captions[i][v] for i, v in zip(rows, views, strict=True)]
+        texts = [self._said(self.captions[i][v], rng) for i, v in zip(rows, views, strict=True)]
         latents = np.stack([self.data.latents[i, v] for i, v in zip(rows, views, strict=True)]).astype(np.float32)
         return {
             "latents": torch.from_numpy(latents),
@@ -72,6 +75,14 @@ class BaseTask(nn.Module):
             "t": torch.from_numpy(rng.integers(0, self.noise.config["num_train_timesteps"], size)),
             "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
         }
+
+    def _said(self, caption: str, rng: np.random.Generator) -> str:
+        if rng.random() < self.config.drop:
+            return ""
+        tags = caption.split(", ")
+        if rng.random() < self.config.thin:
+            tags = [str(tag) for tag in rng.permutation(tags)[: rng.integers(1, len(tags) + 1)]]
+        return ", ".join(tags)
 
     def ids(self, texts: list[str]) -> Tensor:
         return self.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids

@@ -80,7 +80,20 @@ def on_ldm(kind: str) -> Subject:
     def call(sample: Tensor, t: float, context: Tensor) -> Tensor:
         return unet(sample, torch.full((len(sample),), t), context=context)
 
-    return Subject(f"ldm-{kind}", unet, host.session, call, unet.input_blocks[0])
+    return Subject(f"ldm-{kind}", unet, host.session, call, unet.input_blocks[0][0])
+
+
+def on_forge(kind: str) -> Subject:
+    """The same weights as ldm's, in a UNet that calls its layers as Forge's family does."""
+    from lib_refonly.hosts import forge as host
+    from tests.contract.forge_like import ForgeLikeUNet
+
+    unet = ForgeLikeUNet(on_ldm(kind).unet).eval()
+
+    def call(sample: Tensor, t: float, context: Tensor) -> Tensor:
+        return unet(sample, torch.full((len(sample),), t), context=context)
+
+    return Subject(f"forge-{kind}", unet, lambda u, plan: Session(host.anatomy(u), plan), call, unet.input_blocks[0][0])
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
@@ -89,4 +102,6 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
     "diffusers-sdxl": lambda: on_diffusers("sdxl"),
     "ldm-sd15": lambda: on_ldm("sd15"),
     "ldm-sd21": lambda: on_ldm("sd21"),
+    "forge-sd15": lambda: on_forge("sd15"),
+    "forge-sd21": lambda: on_forge("sd21"),
 }

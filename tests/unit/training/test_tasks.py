@@ -133,6 +133,16 @@ def test_base_learns_and_starts_a_refonly(encoded: Path, vae: Path, tmp_path: Pa
     torch.testing.assert_close(refonly.unet.conv_in.weight, task.unet.conv_in.weight, rtol=1e-3, atol=1e-4)  # fp16 files
 
 
+def test_base_reads_parts_of_captions_too(encoded: Path, vae: Path) -> None:
+    task = BaseTask(BaseConfig(size=64, widths=WIDTHS, context=64, text_layers=1, drop=0.25, thin=1.0), encoded, vae)
+    captions = [c.split(", ") for pair in task.captions for c in pair]
+    said = [task.tokenizer.decode(row, skip_special_tokens=True).strip() for row in task.draw(np.random.default_rng(0), 400)["ids"]]
+    assert np.mean([text == "" for text in said]) == pytest.approx(0.25, rel=0.25)
+    kept = [{tag.strip() for tag in text.split(",")} for text in said if text]
+    assert all(any(tags <= set(caption) for caption in captions) for tags in kept)
+    assert len({len(tags) for tags in kept}) > 1
+
+
 def test_the_vocabulary_reads_anything() -> None:
     tokenizer = vocabulary.learn(["long green hair, dark skin"] * 5, merges=40)
     assert tokenizer.decode(tokenizer("long green hair").input_ids, skip_special_tokens=True).strip() == "long green hair"
