@@ -25,7 +25,8 @@ def anatomy(unet: Any) -> Anatomy:
         BadModel: a model without them (Flux, SD 3).
     """
     if not hasattr(unet, "input_blocks"):
-        raise BadModel(f"The loaded checkpoint's network ({type(unet).__name__}) has no cross-attention that a reference could go into. Take an SD 1.x, 2.x or SDXL one.")
+        kind = type(unet).__name__
+        raise BadModel(f"The loaded checkpoint's network ({kind}) has no cross-attention for a reference to go into. Take an SD 1.x, 2.x or SDXL one.")
     return ldm_anatomy(unet)
 
 

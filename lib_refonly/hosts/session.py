@@ -23,7 +23,6 @@ from lib_refonly.conditioning.rows import Call, per_row, progress_of, spread_rol
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
 
-
 Roles = Sequence[str] | Callable[[int], Sequence[str]]
 """What the rows of UNet calls are: equal chunks in order, e.g. ("uncond", "cond"), or what says so of the next call's number of rows."""
 

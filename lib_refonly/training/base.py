@@ -26,8 +26,9 @@ from lib_refonly.training.sheets import sheet
 from lib_refonly.training.vae import to_bytes
 
 PROMPTS = (
-    "long green hair, dark skin", "short red hair, pale skin, smiling", "blue hair, glasses", "purple skin, yellow hair",
-    "pink hair, earrings", "black hair, light skin", "orange hair, blue skin", "white hair, brown skin",
+    "storybook character, long wavy green hair, dark skin, smiling", "portrait with bold lines, afro blue hair, tan skin, red clothes",
+    "portrait with thin lines, mohawk pink hair, light skin, navy clothes", "flat cartoon, long wavy red hair, light skin, green clothes",
+    "flat portrait, extra long navy hair, tan skin, sunglasses", "pig face emoji", "orange hair, blue skin", "white hair, brown skin",
 )  # fmt: skip
 
 

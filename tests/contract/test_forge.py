@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lib_refonly.conditioning.attention import attend
 from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan, Window
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts import forge
@@ -94,8 +95,7 @@ def test_it_acts_where_another_extension_owns_the_attention(patcher: Patcher) ->
     """Forge's IP-Adapter replaces attn2 at every site; a picture beside the text is added on top of what it makes."""
 
     def owner(q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
-        split = [t.unflatten(-1, (extra["n_heads"], -1)).transpose(1, 2) for t in (q, k, v)]
-        return 1.1 * nn.functional.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+        return 1.1 * attend(q, k, v, extra["n_heads"])
 
     beside = Plan((ImagePrompt((ImageTokens(noise(1, 5, WIDTH, seed=3)),), 0.7, replace=False),))
     owned = patcher.clone()

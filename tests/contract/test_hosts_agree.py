@@ -33,9 +33,7 @@ def test_diffusers_ldm_and_forge(kind: str, t: float) -> None:
 
 @pytest.mark.parametrize("kind", ["sd15", "sd21"])
 def test_the_sites_have_the_same_names(kind: str) -> None:
-    names = [
-        [s.name for s in subject_named(f"{host}-{kind}").session(subject_named(f"{host}-{kind}").unet, Plan()).anatomy.sites] for host in HOSTS
-    ]
+    names = [[s.name for s in subject_named(f"{host}-{kind}").session(subject_named(f"{host}-{kind}").unet, Plan()).anatomy.sites] for host in HOSTS]
     assert names[0] == names[1] == names[2]
     assert len(names[0]) == 16
     assert names[0][0] == "IN01.0"

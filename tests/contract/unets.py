@@ -88,12 +88,13 @@ def on_forge(kind: str) -> Subject:
     from lib_refonly.hosts import forge as host
     from tests.contract.forge_like import ForgeLikeUNet
 
-    unet = ForgeLikeUNet(on_ldm(kind).unet).eval()
+    layers: Any = on_ldm(kind).unet
+    unet = ForgeLikeUNet(layers).eval()
 
     def call(sample: Tensor, t: float, context: Tensor) -> Tensor:
         return unet(sample, torch.full((len(sample),), t), context=context)
 
-    return Subject(f"forge-{kind}", unet, lambda u, plan: Session(host.anatomy(u), plan), call, unet.input_blocks[0][0])
+    return Subject(f"forge-{kind}", unet, lambda u, plan: Session(host.anatomy(u), plan), call, layers.input_blocks[0][0])
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {

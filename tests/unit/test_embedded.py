@@ -17,6 +17,7 @@ from lib_refonly.studio.cli import DEFAULT_MODEL
 from lib_refonly.studio.engine import Engine
 from lib_refonly.studio.requests import ColorRequest, Reference
 from lib_refonly.training.evaluate import lab
+from lib_refonly.training.evaluate_base import COLOURS, Painter, share
 
 MEGABYTE = 1_000_000
 SAMPLES = sorted(path for path in (EMBEDDED / "samples").iterdir() if path.is_dir())
@@ -66,3 +67,16 @@ def test_it_becomes_a_checkpoint_of_the_webuis(tmp_path: Path) -> None:
     again, folder = convert.from_ldm(out, dtype=torch.float32), load_refonly(EMBEDDED / DEFAULT_MODEL)
     for read, kept in ((again.unet, folder.unet), (again.image_encoder, folder.image_encoder), (again.blueprint, folder.blueprint), (again.vae, folder.vae)):
         torch.testing.assert_close(read.state_dict(), kept.state_dict(), rtol=0, atol=0)
+
+
+def test_tiny_base_reads_its_prompt(tmp_path: Path) -> None:
+    painter = Painter(EMBEDDED / "tiny-base")
+    words = ("green", "red")
+    said = {word: painter.paint(f"storybook character, long {word} hair", "", 4.0, 3, 0) for word in words}
+    for word, other in (words, words[::-1]):
+        own, elsewhere = share(said[word], COLOURS[word]), share(said[other], COLOURS[word])
+        assert own > 2 * elsewhere + 0.1, (word, own, elsewhere)
+    free, avoided = (painter.paint("", negative, guidance, 4, 0) for negative, guidance in (("", 1.0), ("green hair", 4.0)))
+    assert share(avoided, COLOURS["green"]) < share(free, COLOURS["green"]) / 2
+    convert.to_ldm(EMBEDDED / "tiny-base", tmp_path / "base.safetensors")
+    assert (tmp_path / "base.yaml").exists()
