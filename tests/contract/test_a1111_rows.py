@@ -20,7 +20,7 @@ from tests.contract.unets import WIDTH
 def test_conditional_rows_are_told_apart(conditional: int, calls: tuple[int, ...]) -> None:
     subject, text = subject_named("ldm-sd15"), noise(1, 7, WIDTH, seed=2)
     samples, tokens = noise(sum(calls), 4, 16, 8), noise(1, 5, WIDTH, seed=3)
-    cursor = RowCursor()
+    cursor, out = RowCursor(), samples
     with subject.session(subject.unet, Plan((ImagePrompt((ImageTokens(tokens),)),))) as session:
         session.roles = cursor
         for _ in range(2):  # a second step begins anew

@@ -80,7 +80,8 @@ def on_ldm(kind: str) -> Subject:
     def call(sample: Tensor, t: float, context: Tensor) -> Tensor:
         return unet(sample, torch.full((len(sample),), t), context=context)
 
-    return Subject(f"ldm-{kind}", unet, host.session, call, unet.input_blocks[0][0])
+    blocks: Any = unet.input_blocks
+    return Subject(f"ldm-{kind}", unet, host.session, call, blocks[0][0])
 
 
 def on_forge(kind: str) -> Subject:
