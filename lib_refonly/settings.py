@@ -34,6 +34,11 @@ def setting(default: Any, label: str, help: str, **spec: Any) -> Any:
     return dataclasses.field(default=default, metadata={_KEY: Spec(label, help, **spec)})
 
 
+def like(other: type, name: str) -> Any:
+    """A field with the default and the `Spec` of another class' field: the same thing, wherever it is set."""
+    return next(setting(f.default, **vars(f.metadata[_KEY])) for f in dataclasses.fields(other) if f.name == name)
+
+
 def specs(settings: type | object) -> dict[str, Spec]:
     """Field name -> `Spec`, in the order of the fields."""
     return {f.name: f.metadata[_KEY] for f in dataclasses.fields(settings) if _KEY in f.metadata}  # type: ignore[arg-type]

@@ -36,6 +36,11 @@ class Window:
         return self.start - 1e-6 <= progress <= self.end + 1e-6
 
 
+def at_site(weights: Mapping[str, float], site: str) -> float:
+    """The factor for a site, told by its name or by that of its block; 1 where none is told."""
+    return weights.get(site, weights.get(site.partition(".")[0], 1.0))
+
+
 @dataclass(frozen=True)
 class Projection:
     """K and V weights of one attn2 for image tokens, [inner, width] each, where an adapter brings its own."""
@@ -47,17 +52,23 @@ class Projection:
 @dataclass(frozen=True)
 class ImageTokens:
     """One picture's tokens, [1 or rows, n, width]. `weight` multiplies its attention weights before they are normalised with the other
-    pictures' (so it shares out one attention, it does not scale the result). `mask`: [H, W] in [0, 1], where on the canvas it acts."""
+    pictures' (so it shares out one attention, it does not scale the result). `mask`: [H, W] in [0, 1], where on the canvas it acts.
+    `window` and `site_weights` (a site's name, or its block's, to a factor of the weight): when, and how much at single sites."""
 
     tokens: Tensor
     weight: float = 1.0
     mask: Tensor | None = None
+    window: Window = field(default_factory=Window)
+    site_weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tokens.dim() != 3:
             raise BadSettings(f"Image tokens have the shape [rows, tokens, width], not {list(self.tokens.shape)}.")
         if not self.weight >= 0:
             raise BadSettings(f"The weight of a reference is {self.weight:g}; it can't be negative.")
+
+    def weight_at(self, site: str) -> float:
+        return self.weight * at_site(self.site_weights, site)
 
 
 @dataclass(frozen=True)

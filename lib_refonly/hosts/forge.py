@@ -7,6 +7,7 @@ also where another extension owns the attention of a site (Forge's IP-Adapter): 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
@@ -14,6 +15,7 @@ from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy
 from lib_refonly.hosts.ldm import anatomy as ldm_anatomy
 from lib_refonly.hosts.session import Session
+from lib_refonly.hosts.stand_in import Prediction, StandIn, denoised_in_terms_of, prediction_of
 
 WRAPPER = "model_function_wrapper"
 
@@ -30,21 +32,73 @@ def anatomy(unet: Any) -> Anatomy:
     return ldm_anatomy(unet)
 
 
-def patched(patcher: Any, plan: Plan) -> tuple[Any, Session]:
+def patched(patcher: Any, plan: Plan, stand_in: StandIn | None = None) -> tuple[Any, Session]:
     """A clone of a UnetPatcher whose UNet calls follow the plan, and the session, whose `calls` says whether it was used at all.
 
+    stand_in: the UNet that runs instead of the patcher's own. It is a patcher's model like any other, so the host moves it to its device and away.
     A wrapper that is already there stays and acts inside. Callables only are handed over: `clone()` copies everything else deeply.
     """
-    clone = patcher.clone()
+    clone = patcher.clone() if stand_in is None else _standing_in(patcher, stand_in)
+    taken_for = predicts(patcher.model)
     session = Session(anatomy(clone.model.diffusion_model), plan)
     inner = clone.model_options.get(WRAPPER)
 
     def wrapper(apply_model: Any, call: dict[str, Any]) -> Any:
         session.roles = tuple(UNCOND if mark else COND for mark in call["cond_or_uncond"])
+        if stand_in is not None:
+            kept = {name: value for name, value in call["c"].items() if name not in _OF_THE_CHECKPOINT}
+            call = call | {"c": kept | {"c_crossattn": stand_in.no_text(call["input"])}}
         with session:
-            if inner is not None:
-                return inner(apply_model, call)
-            return apply_model(call["input"], call["timestep"], **call["c"])
+            out = apply_model(call["input"], call["timestep"], **call["c"]) if inner is None else inner(apply_model, call)
+        if stand_in is None:
+            return out
+        return denoised_in_terms_of(out, call["input"], call["timestep"], stand_in.prediction, taken_for)
 
     clone.set_model_unet_function_wrapper(wrapper)
     return clone, session
+
+
+_OF_THE_CHECKPOINT = ("c_concat", "y")
+"""What is there for the checkpoint's own UNet: an inpainting one's mask and picture, SDXL's sizes."""
+_KEPT = ("model_options", "controlnet_linked_list", "extra_preserved_memory_during_sampling", "extra_model_patchers_during_sampling")
+"""What other extensions have asked of the checkpoint's patcher and what holds for any UNet; its LoRAs do not."""
+_OF_THE_UNET = ("storage_dtype", "computation_dtype", "load_device", "offload_device", "initial_device", "architecture")
+"""What the family's loader notes on a UNet."""
+
+
+def predicts(model: Any) -> Prediction:
+    """What the family's model (KModel, or ComfyUI's BaseModel) predicts."""
+    predictor = getattr(model, "predictor", None)
+    return prediction_of(predictor.prediction_type if predictor is not None else model.model_type.name)
+
+
+def _standing_in(patcher: Any, stand_in: StandIn) -> Any:
+    unet: Any = stand_in.unet
+    model = vars(unet).get(_MODEL)
+    if model is None or model[0] is not patcher.model:
+        for name in _OF_THE_UNET:
+            if hasattr(patcher.model.diffusion_model, name):
+                setattr(unet, name, getattr(patcher.model.diffusion_model, name))
+        own = copy.copy(patcher.model)
+        own._modules = {**patcher.model._modules, "diffusion_model": unet}
+        # The same object for every pass: the host knows by it what lies on the device already. In a tuple, or it would become a submodule.
+        model = vars(unet)[_MODEL] = (patcher.model, own)
+    fresh, clone = type(patcher)(model[1], patcher.load_device, patcher.offload_device), patcher.clone()
+    for name in _KEPT:
+        if hasattr(clone, name):
+            setattr(fresh, name, getattr(clone, name))
+    return fresh
+
+
+_MODEL = "_refonly_model"
+
+
+def refusing(patcher: Any, error: Exception) -> Any:
+    """A clone whose first UNet call raises `error`."""
+    clone = patcher.clone()
+
+    def wrapper(*_: Any) -> Any:
+        raise error
+
+    clone.set_model_unet_function_wrapper(wrapper)
+    return clone

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
 from lib_refonly.hosts.anatomy import Anatomy, Site
 from lib_refonly.hosts.session import Session
+from lib_refonly.hosts.stand_in import Prediction, StandIn, alpha_bar_at, in_terms_of
 
 
 def session(unet: Any, plan: Plan) -> Session:
@@ -36,6 +37,47 @@ class RowCursor:
     def __call__(self, rows: int) -> tuple[str, ...]:
         first, self._seen = self._seen, self._seen + rows
         return tuple(COND if row < self._conditional else UNCOND for row in range(first, first + rows))
+
+
+class Attachment:
+    """A session, and perhaps another UNet, inside AUTOMATIC1111's model for the length of each of its calls.
+
+    `model` is the module that holds `diffusion_model` (LatentDiffusion's or sgm's wrapper). Between calls the model is as it was, so that whatever the
+    WebUI does there (a refiner read into the same object, a checkpoint change) meets its own UNet. Ends with `remove`, which may be called twice.
+
+    predicts: what the checkpoint predicts; alphas_cumprod: its noise schedule, [T]. Both are for a stand-in only.
+    """
+
+    def __init__(
+        self, model: Any, session: Session, stand_in: StandIn | None = None, predicts: Prediction = "epsilon", alphas_cumprod: Tensor | None = None
+    ) -> None:
+        self.session, self.stand_in, self.predicts, self.alphas_cumprod = session, stand_in, predicts, alphas_cumprod
+        self._own: nn.Module | None = None
+        # Before the WebUI's hook that moves the model to the device: it then moves the one that is going to run.
+        before = model.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
+        self._handles = [before, model.register_forward_hook(self._leave, with_kwargs=True, always_call=True)]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _enter(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self.session.__enter__()
+        if self.stand_in is None:
+            return args, kwargs
+        self._own, model.diffusion_model = model.diffusion_model, self.stand_in.unet
+        # c_concat: an inpainting checkpoint's mask and picture, for which a plain UNet has no channels.
+        return args, kwargs | {"c_crossattn": [self.stand_in.no_text(args[0])], "c_concat": [], "c_adm": None}
+
+    def _leave(self, model: Any, args: tuple[Any, ...], _: dict[str, Any], out: Tensor | None) -> Tensor | None:
+        self.session.__exit__()
+        if self._own is None or self.stand_in is None:
+            return None
+        model.diffusion_model, self._own = self._own, None
+        if out is None or self.alphas_cumprod is None:
+            return None
+        return in_terms_of(out, args[0], alpha_bar_at(args[1], self.alphas_cumprod), self.stand_in.prediction, self.predicts)
 
 
 def anatomy(unet: Any) -> Anatomy:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.attention import attend, mix, picture_bias, token_grid
-from lib_refonly.conditioning.plan import COND, ImagePrompt, InputFeature, Plan, Window
+from lib_refonly.conditioning.plan import COND, ImagePrompt, ImageTokens, InputFeature, Plan, Window, at_site
 from lib_refonly.conditioning.rows import Call, per_row, progress_of, spread_roles
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
@@ -37,7 +37,8 @@ class Session:
         self.calls = 0
         self._stack: ExitStack | None = None
         self._call: Call | None = None
-        self._timed = any(injection.window != Window() for injection in (*self.plan.image_prompts, *self.plan.input_features))
+        pictures = (picture for prompt in self.plan.image_prompts for picture in prompt.pictures)
+        self._timed = any(one.window != Window() for one in (*self.plan.image_prompts, *self.plan.input_features, *pictures))
         _check_widths(anatomy, self.plan)
         self._injections = tuple(self._site_injections())
 
@@ -58,8 +59,8 @@ class Session:
     def _site_injections(self) -> Iterator[_SiteInjection]:
         for prompt in self.plan.image_prompts:
             for site in self.anatomy.sites:
-                strength = prompt.strength * prompt.site_weights.get(site.name, prompt.site_weights.get(site.name.split(".")[0], 1.0))
-                if strength:
+                strength = prompt.strength * at_site(prompt.site_weights, site.name)
+                if strength and any(picture.weight_at(site.name) for picture in prompt.pictures):
                     yield _SiteInjection(self, site, prompt, strength)
 
     def _install(self, stack: ExitStack) -> None:
@@ -110,18 +111,25 @@ class _SiteInjection:
 
     def __init__(self, session: Session, site: Site, prompt: ImagePrompt, strength: float) -> None:
         self.session, self.site, self.prompt, self.strength = session, site, prompt, strength
-        self._kv: tuple[Tensor, Tensor] | None = None
-        self._biases: dict[tuple[int, int], tuple[Tensor | None, Tensor | None]] = {}
+        self._pictures = tuple(p for p in prompt.pictures if p.weight_at(site.name) > 0)
+        self._kv: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._biases: dict[tuple[Any, ...], tuple[Tensor | None, Tensor | None]] = {}
         self._q: Tensor | None = None
+
+    def _acting(self, call: Call) -> tuple[ImageTokens, ...]:
+        if not self.prompt.window.holds(call.progress):
+            return ()
+        return tuple(p for p in self._pictures if p.window.holds(call.progress))
 
     def cut_text(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """attn2's context down to one token where nothing of the text's attention is kept."""
         call, prompt = self.session.call, self.prompt
-        whole = prompt.replace and self.strength == 1 and all(p.mask is None for p in prompt.pictures)
         if (
-            not whole
+            not prompt.replace
+            or self.strength != 1
+            or any(p.mask is not None for p in self._pictures)
             or any(isinstance(kwargs.get(name), Tensor) for name in _OF_THE_TEXT_S_LENGTH)
-            or not prompt.window.holds(call.progress)
+            or not self._acting(call)
             or len(call.reached(prompt.roles)) < len(call.roles)
         ):
             return None
@@ -138,14 +146,14 @@ class _SiteInjection:
     def mix_in(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         call, q, base = self.session.call, self._q, args[0]
         self._q = None
-        reached = call.reached(self.prompt.roles) if self.prompt.window.holds(call.progress) else []
-        if not reached:
+        pictures, reached = self._acting(call), call.reached(self.prompt.roles)
+        if not pictures or not reached:
             return None
         if q is None:
             raise BadModel(f"The attention {self.site.name} doesn't call its to_q (fused projections?). Undo that first (unfuse_qkv_projections).")
         every = len(reached) == base.shape[0]
-        k, v = (per_row(t, reached, base.shape[0]) for t in self._keys_values(q))
-        bias, covered = self._bias(call, q)
+        k, v = (per_row(t, reached, base.shape[0]) for t in self._keys_values(pictures, q))
+        bias, covered = self._bias(call, q, pictures)
         image = attend(q if every else q[reached], k, v, self.site.heads, bias)
         gate = self.strength if covered is None else (self.strength * covered).to(base)
         if every:
@@ -154,29 +162,25 @@ class _SiteInjection:
         out[reached] = mix(base[reached], image, gate, self.prompt.replace)
         return (out, *args[1:])
 
-    def _keys_values(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        if self._kv is None:
-            tokens = torch.cat([p.tokens for p in self._pictures], 1).to(like)
+    def _keys_values(self, pictures: tuple[ImageTokens, ...], like: Tensor) -> tuple[Tensor, Tensor]:
+        key = tuple(map(id, pictures))
+        if key not in self._kv:
+            tokens = torch.cat([p.tokens for p in pictures], 1).to(like)
             projection = (self.prompt.projections or {}).get(self.site.name)
             if projection is None:
-                self._kv = self.site.to_k(tokens), self.site.to_v(tokens)
+                self._kv[key] = self.site.to_k(tokens), self.site.to_v(tokens)
             else:
-                self._kv = tokens @ projection.to_k.to(like).T, tokens @ projection.to_v.to(like).T
-        return self._kv
+                self._kv[key] = tokens @ projection.to_k.to(like).T, tokens @ projection.to_v.to(like).T
+        return self._kv[key]
 
-    def _bias(self, call: Call, q: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        key = (call.height, call.width)
+    def _bias(self, call: Call, q: Tensor, pictures: tuple[ImageTokens, ...]) -> tuple[Tensor | None, Tensor | None]:
+        key = (call.height, call.width, *map(id, pictures))
         if key not in self._biases:
-            pictures = self._pictures
             plain = all(p.mask is None for p in pictures)
             grid = (1, q.shape[1]) if plain else token_grid(call.height, call.width, q.shape[1])
-            lengths, weights, masks = zip(*((p.tokens.shape[1], p.weight, p.mask) for p in pictures), strict=True)
-            self._biases[key] = picture_bias(lengths, weights, masks, grid, q.device)
+            lengths, masks = [p.tokens.shape[1] for p in pictures], [p.mask for p in pictures]
+            self._biases[key] = picture_bias(lengths, [p.weight_at(self.site.name) for p in pictures], masks, grid, q.device)
         return self._biases[key]
-
-    @property
-    def _pictures(self) -> tuple[Any, ...]:
-        return tuple(p for p in self.prompt.pictures if p.weight > 0)
 
 
 def _weighed(feature: InputFeature, like: Tensor) -> Tensor:

@@ -172,7 +172,11 @@ def _only_tensors(path: Path, content: Any) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise BadModel(f"{path.name} holds no named tensors.")
-    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    flat: dict[Any, Any] = {}
+    for name, value in content.items():
+        # One level down only, as in IP-Adapters' files: {"image_proj": {...}, "ip_adapter": {...}}.
+        flat.update({f"{name}.{inner}": tensor for inner, tensor in value.items()} if isinstance(value, Mapping) else {name: value})
+    return {name: value for name, value in flat.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
 
 
 def _info(tensor: Tensor) -> TensorInfo:

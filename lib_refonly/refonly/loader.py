@@ -137,7 +137,7 @@ def make_parts(
         unet=Part(configs["unet"], unet, _fit(unet, unet_weights, "unet")),
         blueprint=Part(configs["unet"], encoder, _fit(encoder, blueprint_weights, "unet")),
         vae=Part(configs["vae"], vae, _fit(vae, _new_vae_names(weights["vae"]), "vae")),
-        image_encoder=Part(configs["image_encoder"], vision, _fit(vision, _vision_names(vision, weights["image_encoder"]), "image_encoder")),
+        image_encoder=Part(configs["image_encoder"], vision, _fit(vision, vision_names(vision, weights["image_encoder"]), "image_encoder")),
         scheduler_config=scheduler,
         prompt_spec=ImagePromptSpec.from_config(preprocessor),
         card=card,
@@ -205,7 +205,8 @@ def _build_vae(config: Mapping[str, Any]) -> nn.Module:
     return AutoencoderKL(**_known(AutoencoderKL, config))
 
 
-def _build_vision(config: Mapping[str, Any]) -> nn.Module:
+def build_vision(config: Mapping[str, Any]) -> nn.Module:
+    """transformers' CLIPVisionModel for the config of one, or of a whole CLIP model."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     inner = config.get("vision_config", config)  # a whole CLIP model's config has the image half inside
@@ -218,7 +219,7 @@ def _known(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key in inspect.signature(cls.__init__).parameters}
 
 
-_BUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {"unet": _build_unet, "vae": _build_vae, "image_encoder": _build_vision}
+_BUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {"unet": _build_unet, "vae": _build_vae, "image_encoder": build_vision}
 
 
 def _split_unet(weights: Weights) -> tuple[Weights, Weights]:
@@ -239,8 +240,8 @@ def _new_vae_names(weights: Weights) -> Weights:
     return weights.renamed(names)
 
 
-def _vision_names(module: nn.Module, weights: Weights) -> Weights:
-    """With or without the prefix, as the installed transformers has it; without what is no weight (position_ids) or not used (projection)."""
+def vision_names(module: nn.Module, weights: Weights) -> Weights:
+    """An image encoder's weights under the module's names: with or without the prefix, as the installed transformers has it; without what is no weight (position_ids) or not used (projection)."""
     prefix = _VISION if any(name.startswith(_VISION) for name in module.state_dict()) else ""
     kept = [name for name in weights if not name.endswith("position_ids") and name != "visual_projection.weight"]
     return weights.renamed({prefix + name.removeprefix(_VISION): name for name in kept})
@@ -288,19 +289,32 @@ def _check_pairing(parts: Parts) -> None:
 
 def assemble(parts: Parts, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> RefOnlyModel:
     """Read the weights. Each tensor is allocated once, where and as it stays."""
-    modules: dict[str, Any] = {name: _filled(getattr(parts, name), device, dtype) for name in ("unet", "blueprint", "vae", "image_encoder")}
+    modules: dict[str, Any] = {name: _read(getattr(parts, name), device, dtype) for name in ("unet", "blueprint", "vae", "image_encoder")}
     return RefOnlyModel(**modules, scheduler_config=dict(parts.scheduler_config), prompt_spec=parts.prompt_spec, card=parts.card)
 
 
-def _filled(part: Part, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+def _read(part: Part, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+    return filled(part.module, part.weights, device, dtype)
+
+
+def filled(module: nn.Module, weights: Weights, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+    """A module on the meta device with its weights read: each tensor is allocated once, where and as it stays. In eval mode, without gradients.
+
+    Raises:
+        BadModel: a tensor is missing, or there is one too many. RuntimeError: one has another shape.
+    """
     # copy=True: what is left of the file's mapping would crash the process when the file is changed under it.
-    state = {name: part.weights[name].to(device=device, dtype=dtype, copy=True) for name in part.weights}
-    part.module.load_state_dict(state, assign=True)
-    for module in part.module.modules():
-        for name, buffer in module.named_buffers(recurse=False):
+    state = {name: weights[name].to(device=device, dtype=dtype, copy=True) for name in weights}
+    wrong = module.load_state_dict(state, strict=False, assign=True)
+    missing = [name for name in wrong.missing_keys if not name.endswith("position_ids")]
+    said = list(filter(None, (_count(missing, "missing"), _count(wrong.unexpected_keys, "too many"))))
+    if said:
+        raise BadModel(f"{weights.path.name} does not fit: {'; '.join(said)}.")
+    for inner in module.modules():
+        for name, buffer in inner.named_buffers(recurse=False):
             if buffer.is_meta:  # CLIP's position_ids, the only table that is not in the files
-                module.register_buffer(name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape), persistent=False)
-    return part.module.eval().requires_grad_(False)
+                inner.register_buffer(name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape), persistent=False)
+    return module.eval().requires_grad_(False)
 
 
 def save_refonly(model: RefOnlyModel, folder: Path | str, dtype: torch.dtype | None = None) -> Path:

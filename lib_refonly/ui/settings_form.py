@@ -39,7 +39,7 @@ class SettingsForm:
 
     def __init__(self, settings: type, prefix: str) -> None:
         self.settings = settings
-        self._prefix = prefix
+        self.prefix = prefix
         self._made: dict[str, Any] = {}
         self._specs = specs(settings)
         self._hints = get_type_hints(settings)
@@ -48,8 +48,17 @@ class SettingsForm:
     def make(self, *names: str) -> list[Any]:
         """Create the widgets of these fields here, in the layout that is open."""
         for name in names:
-            self._made[name] = component(name, self._specs[name], self._hints[name], self._defaults[name], self._prefix)
+            self._made[name] = component(name, self._specs[name], self._hints[name], self._defaults[name], self.prefix)
         return [self._made[name] for name in names]
+
+    def take(self, name: str, component: Any) -> None:
+        """Use a widget that the layout made itself: one whose choices are not known beforehand."""
+        self._made[name] = component
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of all settings, in their order."""
+        return list(self._specs)
 
     def __getitem__(self, name: str) -> Any:
         return self._made[name]

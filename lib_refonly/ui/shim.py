@@ -14,24 +14,29 @@ from lib_refonly.errors import BadPicture
 
 
 def supported(callable_: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
-    """Those of `wanted` that this gradio's `callable_` takes."""
-    known = inspect.signature(callable_).parameters
+    """Those of `wanted` that this gradio's `callable_` takes. (Forge wraps events; the wrapped one says what it takes.)"""
+    known = inspect.signature(getattr(callable_, "replaced_event", callable_)).parameters
     return {name: value for name, value in wanted.items() if name in known}
 
 
 def _hands_over_files(zone: gr.Image) -> gr.Image:
-    """Make an image component's value the uploaded FILE's path, undecoded, or None: only `open_picture` reads what a stranger sends.
+    """Make an image component's value what was uploaded, undecoded: the FILE's `Path`, the data: text of gradio 3, or None. Only our own decoder reads
+    what a stranger sends; and a request from outside can hold texts, but never a `Path`.
 
-    Two methods are replaced on the instance; a subclass would make gradio write a stub file beside this module.
+    Methods are replaced on the instance; a subclass would make gradio write a stub file beside this module.
     """
-    keep = zone.async_move_resource_to_block_cache
+    keep = getattr(zone, "async_move_resource_to_block_cache", None)
+
+    def given(payload: Any) -> Path | str | None:
+        return payload if isinstance(payload, str) or payload is None else Path(payload.path)
 
     async def move(source: str | Path | None) -> str | None:
         if source is not None and "://" in str(source):
             raise BadPicture("The studio fetches nothing from the network. Save the picture, then drop the file.")
+        assert keep is not None
         return await keep(source)
 
-    vars(zone).update(preprocess=lambda payload: getattr(payload, "path", None), async_move_resource_to_block_cache=move)
+    vars(zone).update(preprocess=given, **({"async_move_resource_to_block_cache": move} if keep else {}))
     return zone
 
 

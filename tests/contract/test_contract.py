@@ -319,3 +319,15 @@ def test_roles_may_be_asked_for_at_each_call(subject: Subject, text: Tensor, tok
     assert asked == [3]
     torch.testing.assert_close(together[:2], run(subject, plan, samples[:2], text.expand(2, -1, -1)), **CLOSE)
     torch.testing.assert_close(together[2:], subject.call(samples[2:], 500.0, text), **CLOSE)
+
+
+def test_each_picture_has_its_own_part_of_the_run_and_its_own_weights_at_sites(subject: Subject, sample: Tensor, text: Tensor, tokens: Tensor) -> None:
+    other = noise(1, 5, WIDTH, seed=9)
+    both = Plan((ImagePrompt((ImageTokens(tokens, window=Window(0.0, 0.4)), ImageTokens(other, window=Window(0.6, 1.0)))),))
+    for t, alone in ((900.0, Plan((prompt(tokens),))), (500.0, Plan()), (100.0, Plan((prompt(other),)))):
+        assert torch.equal(run(subject, both, sample, text, t), run(subject, alone, sample, text, t))
+    silent = ImageTokens(other, site_weights={site.name: 0.0 for site in sites(subject)})
+    half = ImageTokens(other, site_weights={sites(subject)[0].name.partition(".")[0]: 0.0})
+    alone = run(subject, Plan((prompt(tokens),)), sample, text)
+    assert torch.equal(run(subject, Plan((ImagePrompt((ImageTokens(tokens), silent)),)), sample, text), alone)
+    assert not torch.equal(run(subject, Plan((ImagePrompt((ImageTokens(tokens), half)),)), sample, text), alone)

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "hosts": ("conditioning", "hosts"),
     "models": ("models", "refonly"),
     "refonly": ("conditioning", "hosts", "imaging", "models", "refonly"),
-    "training": ("conditioning", "hosts", "imaging", "models", "refonly", "training"),
+    "adapters": ("adapters", "conditioning", "hosts", "models", "refonly"),
+    "training": ("adapters", "conditioning", "hosts", "imaging", "models", "refonly", "training"),
 }
 """Of our own packages, besides errors and settings: what each part of the core knows."""
 

@@ -1,0 +1,1 @@
+"""Adapters: image prompts beside the text, on a checkpoint that stays as it is."""

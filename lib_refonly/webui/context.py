@@ -1,0 +1,106 @@
+"""What the extension's parts share inside one WebUI: folders, options, the models there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lib_refonly.errors import PainterError
+from lib_refonly.models.registry import EMBEDDED, ModelStore, user_folder
+from lib_refonly.refonly.host_plan import find_lines
+from lib_refonly.refonly.panel import UNITS, read_arguments
+from lib_refonly.refonly.prepare import prepare_reference
+from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.ui import markup
+from lib_refonly.ui.host_panel import Answers
+from lib_refonly.ui.troubles import explain
+from lib_refonly.webui import models
+from lib_refonly.webui.host import host_of
+from lib_refonly.webui.pictures import PictureStore, picture_of
+from lib_refonly.webui.preprocessors import controlnet_preprocessors
+from lib_refonly.webui.presets import Presets
+
+_MEGA = 1_000_000
+
+
+@dataclass(frozen=True)
+class Context:
+    store: ModelStore
+    pictures: PictureStore
+    presets: Presets
+    units: int
+
+
+@lru_cache(maxsize=1)
+def context() -> Context:
+    from modules import shared
+
+    own = user_folder()
+    chosen = getattr(shared.cmd_opts, "refonly_models_dir", None)
+    roots = [EMBEDDED, *([Path(chosen)] if chosen else []), own]
+    limit = int(option("refonly_kept_pictures", 200)) * _MEGA
+    return Context(ModelStore(roots), PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
+
+
+def option(name: str, default: Any) -> Any:
+    """One of the settings page's; its default before the page exists."""
+    from modules import shared
+
+    return getattr(shared.opts, name, default)
+
+
+def answers() -> Answers:
+    presets = context().presets
+    return Answers(
+        models=_fitting,
+        preprocessors=lambda: list(controlnet_preprocessors()),
+        look=look,
+        presets=presets.names,
+        load_preset=presets.get,
+        save_preset=lambda name, values: _said(presets.save, name, values),
+        delete_preset=lambda name: _said(presets.delete, name),
+    )
+
+
+def _said(act: Any, *values: Any) -> str:
+    try:
+        act(*values)
+    except PainterError as error:
+        return str(error)
+    return ""
+
+
+def _fitting() -> Sequence[tuple[str, str]]:
+    """(title, name) of the models that fit the loaded checkpoint; all of them as long as none is loaded."""
+    from modules import sd_models
+
+    store, sd_model = context().store, sd_models.model_data.sd_model
+    if sd_model is None or not (hasattr(sd_model, "model") or hasattr(sd_model, "forge_objects")):
+        return [(choice.title, choice.name) for choice in models.choices(store)]
+    checkpoint = host_of(sd_model).checkpoint(sd_model)
+    return [(choice.title, choice.name) for choice in models.fitting(store, checkpoint)]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    references: tuple[Any, ...]
+    blueprint: Any
+    notes: tuple[str, ...]
+
+
+def look(*arguments: Any) -> str:
+    """What the model will see, as HTML; an error in its place."""
+    try:
+        request = read_arguments(arguments, picture_of)
+        if request.drawing is None:
+            return markup.model_view(None)
+        lines = find_lines(request.drawing, request.settings, controlnet_preprocessors())
+        prepared = RefOnlySettings(background=request.settings.background, fit=request.settings.fit)
+        shown = [prepare_reference(unit.picture, prepared) for unit in request.units]
+        notes = (*lines.notes, *(note for _, note in shown))
+        return markup.model_view(_Seen(tuple(picture for picture, _ in shown), lines.blueprint, notes))
+    except Exception as error:
+        return explain(error, loud=False)

@@ -1,0 +1,83 @@
+"""Forge's family: Forge, Forge Neo, reForge."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from lib_refonly.conditioning.plan import Plan
+from lib_refonly.errors import BadModel
+from lib_refonly.hosts.forge import anatomy, patched, refusing
+from lib_refonly.hosts.session import Session
+from lib_refonly.hosts.stand_in import StandIn
+from lib_refonly.refonly.hosted import Latents
+from lib_refonly.webui.host import Attached, Checkpoint
+
+
+class ForgeAttached:
+    """Nothing to undo: the host gives its patchers back before the next pass."""
+
+    def __init__(self, session: Session | None) -> None:
+        self._session = session
+
+    @property
+    def calls(self) -> int:
+        return 1 if self._session is None else self._session.calls
+
+    def remove(self) -> None:
+        pass
+
+
+class ForgeHost:
+    def checkpoint(self, sd_model: Any) -> Checkpoint:
+        patcher = sd_model.forge_objects.unet
+        unet, vae = patcher.model.diffusion_model, sd_model.forge_objects.vae.first_stage_model
+        try:
+            latents = Latents.of({name: tuple(weight.shape) for name, weight in vae.named_parameters()}, _scale(patcher.model, vae))
+        except (KeyError, AttributeError):
+            latents = None
+        info = getattr(sd_model, "sd_checkpoint_info", None)
+        return Checkpoint(getattr(info, "name_for_extra", ""), unet, lambda: anatomy(unet), latents, _dtype(patcher.model))
+
+    @contextmanager
+    def lent(self, sd_model: Any, module: nn.Module) -> Iterator[None]:
+        of_vae = sd_model.forge_objects.vae.patcher
+        _memory_management().load_models_gpu([type(of_vae)(module, of_vae.load_device, of_vae.offload_device)])
+        yield
+
+    def attach(self, p: Any, plan: Plan, stand_in: StandIn | None) -> Attached:
+        objects = p.sd_model.forge_objects
+        objects.unet, session = patched(objects.unet, plan, stand_in)
+        return ForgeAttached(session)
+
+    def refuse(self, p: Any, error: Exception) -> Attached:
+        objects = p.sd_model.forge_objects
+        objects.unet = refusing(objects.unet, error)
+        return ForgeAttached(None)
+
+    def begin_step(self, attached: Attached, params: Any) -> None:
+        pass
+
+
+def _scale(model: Any, vae: Any) -> float:
+    own = getattr(vae, "scaling_factor", None)
+    return float(own if own is not None else model.latent_format.scale_factor)
+
+
+def _dtype(model: Any) -> torch.dtype:
+    own = getattr(model, "computation_dtype", None)
+    return own if own is not None else model.get_dtype()
+
+
+def _memory_management() -> Any:
+    for name in ("backend.memory_management", "ldm_patched.modules.model_management"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise BadModel("This WebUI's memory management is not known here.")

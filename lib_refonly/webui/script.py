@@ -1,0 +1,103 @@
+"""The AlwaysOn script: the host's hooks in, a `Run` out. One generation at a time, as in the hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import scripts
+
+from lib_refonly.errors import PainterError
+from lib_refonly.refonly.panel import read_arguments
+from lib_refonly.ui.host_panel import HostPanel, build_host_panel
+from lib_refonly.webui import infotext, xyz
+from lib_refonly.webui.context import answers, context
+from lib_refonly.webui.pictures import picture_of
+from lib_refonly.webui.run import Run
+
+TITLE = "Reference Only"
+_LATENT = 8
+
+
+class RefOnlyScript(scripts.Script):
+    run_now: Run | None = None
+    """The generation under way. Shared by both tabs' instances: the host paints one at a time."""
+
+    def title(self) -> str:
+        return TITLE
+
+    def show(self, is_img2img: bool) -> Any:
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        from modules.ui_components import InputAccordion
+
+        prefix = f"refonly-{'img2img' if is_img2img else 'txt2img'}"
+        panel: HostPanel = build_host_panel(prefix, InputAccordion, answers(), is_img2img, context().units)
+        self.infotext_fields = infotext.fields(panel, context().pictures)
+        self.paste_field_names = [infotext.MODEL]
+        for part in panel.inputs:
+            part.do_not_save_to_config = True
+        return panel.inputs
+
+    def before_process(self, p: Any, *arguments: Any) -> None:
+        self._end()
+
+    def process(self, p: Any, *arguments: Any) -> None:
+        self._end()
+        try:
+            request = xyz.overridden(p, read_arguments(arguments, picture_of))
+        except PainterError as error:
+            p.comment(f"Reference Only was not applied: {error}")
+            return
+        if not request.settings.enabled:
+            return
+        run = RefOnlyScript.run_now = Run(request, context().store)
+        _undo_at_close(p, run)
+        try:
+            told = run.prepare(p)
+            p.extra_generation_params.update(infotext.written(run.request, told["model"], context().pictures))
+        except Exception as error:
+            run.fail(p, error)
+
+    def process_before_every_sampling(self, p: Any, *arguments: Any, **given: Any) -> None:
+        run, latent = RefOnlyScript.run_now, given.get("x")
+        if run is None or latent is None:
+            return
+        try:
+            run.attach(p, (latent.shape[-1] * _LATENT, latent.shape[-2] * _LATENT))
+        except Exception as error:
+            run.fail(p, error)
+            run.attach(p, (0, 0))
+
+    def post_sample(self, p: Any, *arguments: Any) -> None:
+        if RefOnlyScript.run_now is not None:
+            RefOnlyScript.run_now.end()
+
+    def postprocess(self, p: Any, processed: Any, *arguments: Any) -> None:
+        run = RefOnlyScript.run_now
+        self._end()
+        if run is not None and run.expected and not run.calls:
+            processed.comments += "\nReference Only was not applied: another extension took over the UNet calls. Switch it off, or try again without it."
+
+    @staticmethod
+    def on_step(params: Any) -> None:
+        """The host's on_cfg_denoiser."""
+        if RefOnlyScript.run_now is not None:
+            RefOnlyScript.run_now.begin_step(params)
+
+    @staticmethod
+    def _end() -> None:
+        if RefOnlyScript.run_now is not None:
+            RefOnlyScript.run_now.end()
+        RefOnlyScript.run_now = None
+
+
+def _undo_at_close(p: Any, run: Run) -> None:
+    """When sampling raises, `p.close` is the only thing that the host still calls."""
+    close = p.close
+
+    def closing() -> None:
+        run.end()
+        close()
+
+    p.close = closing

@@ -1,0 +1,61 @@
+"""Axes for the host's X/Y/Z plot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, get_type_hints
+
+from lib_refonly.refonly.panel import PanelRequest, PanelSettings, UnitSettings
+from lib_refonly.settings import from_mapping, specs
+
+PREFIX = "[RefOnly] "
+_AXES = ("strength", "line_strength", "line_start", "line_end", "model", "preprocessor", "line_c", "fitting", "passes")
+_ATTRIBUTE = "refonly_axes"
+
+
+def overridden(p: Any, request: PanelRequest) -> PanelRequest:
+    """The request with what the plot's present cell says. "weight" is the first unit's.
+
+    Raises:
+        BadSettings: a value out of range.
+    """
+    told = dict(getattr(p, _ATTRIBUTE, {}))
+    weight = told.pop("weight", None)
+    if told:
+        kept = {name: getattr(request.settings, name) for name in specs(PanelSettings)}
+        request = replace(request, settings=from_mapping(PanelSettings, kept | told))
+    if weight is not None and request.units:
+        first, *rest = request.units
+        settings = from_mapping(UnitSettings, vars(first.settings) | {"weight": weight})
+        request = replace(request, units=(replace(first, settings=settings), *rest))
+    return request
+
+
+def add_axes() -> None:
+    """Once, also when the host reloads its scripts."""
+    from modules import scripts
+
+    for data in scripts.scripts_data:
+        if data.script_class.__module__ in ("xyz_grid.py", "scripts.xyz_grid") and hasattr(data.module, "axis_options"):
+            options = data.module.axis_options
+            if not any(option.label.startswith(PREFIX) for option in options):
+                options.extend(_options(data.module))
+            return
+
+
+def _options(module: Any) -> list[Any]:
+    known, hints = specs(PanelSettings), get_type_hints(PanelSettings)
+    made = []
+    for name in _AXES:
+        choices = known[name].choices
+        extra = {"choices": lambda values=choices: list(values)} if choices else {}
+        made.append(module.AxisOption(PREFIX + known[name].label, hints[name], _apply(name), **extra))
+    return [*made, module.AxisOption(f"{PREFIX}{specs(UnitSettings)['weight'].label} 1", float, _apply("weight"))]
+
+
+def _apply(name: str) -> Callable[[Any, Any, Any], None]:
+    def apply(p: Any, value: Any, _: Any) -> None:
+        setattr(p, _ATTRIBUTE, getattr(p, _ATTRIBUTE, {}) | {name: value})
+
+    return apply
