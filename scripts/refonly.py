@@ -1,10 +1,8 @@
-"""Reference Only in txt2img and img2img: the WebUI loads this file; everything else is in lib_refonly."""
-
-from modules import script_callbacks
+"""Reference Only in txt2img and img2img. The WebUI loads this file and looks for the script's class in it; everything else is in lib_refonly."""
 
 from lib_refonly.webui.register import register
 from lib_refonly.webui.script import RefOnlyScript
 
-register(script_callbacks)
+register()
 
 __all__ = ["RefOnlyScript"]

@@ -24,3 +24,14 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "connect", _connect_on_this_machine)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("REFONLY_MODELS_DIR", str(tmp_path / "models of the painter"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--webui", help="folder of an installed WebUI, for tests/webui")
+    parser.addoption("--python", help="its python; by default the one of its venv")
+    parser.addoption("--flag", action="append", default=[], help="one more command-line flag for it")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A real WebUI is tested by hand only; its tests are not even collected without one."""
+    return True if collection_path.name == "webui" and collection_path.parent == Path(__file__).parent and not config.getoption("--webui") else None

@@ -43,12 +43,14 @@ def image_features(encoder: Any, pixels: Tensor, reads: Reads) -> Tensor:
 def unconditional_features(encoder: Any, pixels: Tensor, reads: Reads) -> Tensor:
     """What stands for "no picture" in unconditional rows, [1, ...] as `image_features`; of `pixels` only the size matters.
 
-    As in the released code: an embedding of noughts; but where hidden states are read, those of a picture of noughts (the mean grey).
+    As in the released code: an embedding of noughts; but where hidden states are read, those of a picture of noughts (the mean grey). What reads the
+    last states is ours, and was trained with noughts.
     """
     if reads == "embeds":
         weight = next(encoder.parameters())
         return torch.zeros(1, _projection(encoder), device=weight.device, dtype=weight.dtype)
-    return image_features(encoder, torch.zeros_like(pixels[:1]), reads)
+    seen = image_features(encoder, torch.zeros_like(pixels[:1]), reads)
+    return torch.zeros_like(seen) if reads == "last" else seen
 
 
 def _projection(encoder: Any) -> int:

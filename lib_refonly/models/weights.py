@@ -212,6 +212,10 @@ class Weights(Mapping[str, "Tensor"]):
         infos = {new: self.infos[old] for new, old in names.items()}
         return Weights(self.path, infos, self._source, {new: self._names[old] for new, old in names.items()})
 
+    def merged(self, other: Weights) -> Weights:
+        """A view of this file's tensors and another view's of the same file."""
+        return Weights(self.path, {**self.infos, **other.infos}, self._source, {**self._names, **other._names})
+
     def reshaped(self, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
         """A view in which these tensors have these shapes (of as many values)."""
         infos = {name: TensorInfo(info.dtype, shapes.get(name, info.shape)) for name, info in self.infos.items()}

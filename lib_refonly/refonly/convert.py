@@ -2,7 +2,7 @@
 
     model.diffusion_model.*    the UNet              refonly.blueprint.*       the blueprint encoder
     first_stage_model.*        the VAE               refonly.image_encoder.*   the image encoder, with `vision_model.`
-    cond_stage_model.*         a text encoder, where the folder has one
+    cond_stage_model.*         a text encoder, where the folder has one or is as narrow as the embedded one
 
 The folder's configs travel in the file's metadata, so that it can be read back to the bit.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_refonly.errors import BadModel, CannotWrite
+from lib_refonly.models.registry import EMBEDDED
 from lib_refonly.models.sniff import BLUEPRINT
 from lib_refonly.models.weights import TensorInfo, Weights, read_header, read_json
 from lib_refonly.refonly import loader
@@ -30,13 +31,20 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lib_refonly.refonly.loader import Part, Parts
+    from lib_refonly.refonly.loader import Parts
     from lib_refonly.refonly.model import RefOnlyModel
 
 BLUEPRINT_LDM, VISION_LDM = "refonly.blueprint.", "refonly.image_encoder."
 _VISION = "vision_model."
 _ROOM = 10_000_000
 """Bytes that stay free beyond the file's own."""
+_LENT = EMBEDDED / "tiny-base"
+"""Whose text encoder a model of its width gets that has none: A1111 can list a checkpoint without, but not select it."""
+_ASKED = {
+    "unet": ("in_channels", "out_channels", "block_out_channels", "down_block_types", "up_block_types", "layers_per_block", "cross_attention_dim"),
+    "vae": ("in_channels", "out_channels", "latent_channels", "block_out_channels", "layers_per_block", "mid_block_add_attention"),
+}
+"""What a config has to say where nobody knows diffusers' defaults. (`mid_block_add_attention` is younger than the VAE's old names of layers.)"""
 _Read = tuple[dict[str, "Tensor"], dict[str, Any], dict[str, Any]]
 """Tensors under ldm names (unread while they lie in a file), the configs as they are, and the UNet's and VAE's with all defaults."""
 
@@ -45,7 +53,7 @@ def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
     """Write a RefOnly folder, or a text-to-image folder (unet, vae, text_encoder, tokenizer, scheduler), as one .safetensors with a .yaml beside it.
 
     The numbers are not touched: fp16 stays fp16. A text encoder that comes along gets its tokenizer and config copied to `<name>.clip/`, where
-    the .yaml points.
+    the .yaml points. A text-to-image folder is converted without diffusers, too.
 
     Args:
         out: the file, or a folder to put `<model>.safetensors` into.
@@ -59,13 +67,15 @@ def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
     """
     folder, out = Path(model_folder), _out_file(Path(out), Path(model_folder))
     tensors, configs, whole = _read_base(folder) if _is_base(folder) else _read_refonly(folder)
-    clip = out.with_suffix(".clip") if (folder / "tokenizer").is_dir() and (folder / "text_encoder").is_dir() else None
+    text = _text_folder(folder, whole["unet"]["cross_attention_dim"])
+    tensors |= _text(text) if text else {}
+    clip = out.with_suffix(".clip") if text and (text / "tokenizer").is_dir() else None
     yaml = to_yaml(ldm_config(whole["unet"], whole["vae"], configs["scheduler"], str(clip.resolve()) if clip else None))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _written(out, tensors, {"format": "pt", CHECKPOINT_CONFIGS: json.dumps(configs)}):
-            if clip:
-                _copy_clip(folder, clip)
+            if text and clip:
+                _copy_clip(text, clip)
             _write_text(out.with_suffix(".yaml"), yaml)
     except OSError as error:
         raise CannotWrite(f"{out} could not be written: {error.strerror or error}.") from None
@@ -118,28 +128,51 @@ def _read_refonly(folder: Path) -> _Read:
         "preprocessor": parts.prompt_spec.config,
         "card": parts.card.config,
     }
-    tensors, whole = _networks(parts.unet, parts.vae)
+    whole = {"unet": parts.unet.whole_config, "vae": parts.vae.whole_config}
+    tensors = _networks(parts.unet.weights, parts.vae.weights, whole)
     tensors |= {BLUEPRINT_LDM + name: tensor for name, tensor in parts.blueprint.weights.items()}
     tensors |= {VISION_LDM + _VISION + name.removeprefix(_VISION): tensor for name, tensor in parts.image_encoder.weights.items()}
-    if (folder / "text_encoder").is_dir():
-        tensors |= _text(folder)
     return tensors, configs, whole
 
 
 def _read_base(folder: Path) -> _Read:
     configs = {name: read_json(folder / name / "config.json") for name in ("unet", "vae", "text_encoder")}
     configs["scheduler"] = read_json(folder / loader.SCHEDULER)
-    tensors, whole = _networks(loader.read_network(folder / "unet", "unet"), loader.read_network(folder / "vae", "vae"))
-    configs["card"] = read_card(folder, whole["unet"]).config
-    return tensors | _text(folder), configs, whole
+    (unet, unet_config), (vae, vae_config) = (_network(folder / name, name) for name in ("unet", "vae"))
+    whole = {"unet": unet_config, "vae": vae_config}
+    try:
+        tensors = _networks(unet, vae, whole)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise BadModel(f"{folder.name}: the weights do not fit their configuration ({error}).") from None
+    configs["card"] = read_card(folder, unet_config).config
+    return tensors, configs, whole
 
 
-def _networks(unet: Part, vae: Part) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    whole = {"unet": unet.whole_config, "vae": vae.whole_config}
-    tensors = {new: unet.weights[old] for new, old in unet_names(whole["unet"], unet.weights).items()}
-    for new, old in vae_names(whole["vae"], vae.weights).items():
-        tensors[new] = vae.weights[old][..., None, None] if is_vae_projection(old) else vae.weights[old]
-    return tensors, whole
+def _network(folder: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
+    """Weights and whole config, checked against each other where diffusers is there to know what belongs together. A1111 has none, or any."""
+    try:
+        part = loader.read_network(folder, kind)
+    except ImportError:
+        config = read_json(folder / "config.json")
+        missing = [field for field in _ASKED[kind] if field not in config]
+        if missing:
+            raise BadModel(f"{kind}/config.json does not say {', '.join(missing)}. Convert this folder with the studio.") from None
+        return Weights.open(loader.weight_file(folder)), config
+    return part.weights, part.whole_config
+
+
+def _networks(unet: Weights, vae: Weights, whole: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
+    tensors = {new: unet[old] for new, old in unet_names(whole["unet"], unet).items()}
+    for new, old in vae_names(whole["vae"], vae).items():
+        tensors[new] = vae[old][..., None, None] if is_vae_projection(old) else vae[old]
+    return tensors
+
+
+def _text_folder(folder: Path, width: int) -> Path | None:
+    if (folder / "text_encoder").is_dir():
+        return folder
+    fits = (_LENT / "text_encoder").is_dir() and read_json(_LENT / "text_encoder" / "config.json").get("hidden_size") == width
+    return _LENT if fits else None
 
 
 def _text(folder: Path) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ def ldm_config(unet: Mapping[str, Any], vae: Mapping[str, Any], scheduler: Mappi
     Args:
         unet, vae, scheduler: the folder's configs.
         tokenizer: a CLIP folder (config and tokenizer) when the checkpoint brings its own text encoder. Without it the text encoder is
-            the one that belongs to the UNet's context width in SD 1.x and 2.x; a RefOnly model does not read what it says.
+            the one that belongs to the UNet's context width in SD 1.x and 2.x; a RefOnly model does not read what it says. Of other widths
+            there is none: an identity keeps the place, and A1111 lists the file but cannot select it.
 
     Raises:
         BadModel: the network cannot be written as an ldm one.

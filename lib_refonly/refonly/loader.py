@@ -241,7 +241,8 @@ def _new_vae_names(weights: Weights) -> Weights:
 
 
 def vision_names(module: nn.Module, weights: Weights) -> Weights:
-    """An image encoder's weights under the module's names: with or without the prefix, as the installed transformers has it; without what is no weight (position_ids) or not used (projection)."""
+    """An image encoder's weights under the module's names, with or without the prefix, as the installed transformers has it; without what is no weight
+    (position_ids) or not used (projection)."""
     prefix = _VISION if any(name.startswith(_VISION) for name in module.state_dict()) else ""
     kept = [name for name in weights if not name.endswith("position_ids") and name != "visual_projection.weight"]
     return weights.renamed({prefix + name.removeprefix(_VISION): name for name in kept})

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from lib_refonly.conditioning.plan import Window
+from lib_refonly.conditioning.window import Window
 from lib_refonly.errors import BadSettings
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.settings import check, from_mapping, like, schema, setting, specs
@@ -134,6 +134,12 @@ def names() -> list[str]:
     """What a positional request holds, in this order, for ever: settings, the drawing, and unit after unit. New settings come last."""
     of_units = [f"unit {number} {name}" for number in range(1, UNITS + 1) for name in (*UNIT_PARTS, *specs(UnitSettings))]
     return [*specs(PanelSettings), "drawing", *of_units]
+
+
+def is_enabled(arguments: Sequence[Any]) -> bool:
+    """Whether a request wants anything at all; nothing else of it is looked at."""
+    first = arguments[0] if arguments else False
+    return bool(first.get("enabled", False) if isinstance(first, Mapping) else first)
 
 
 def read_arguments(arguments: Sequence[Any], pictures: Open) -> PanelRequest:

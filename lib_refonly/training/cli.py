@@ -14,7 +14,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FOLDERS: dict[str, tuple[set[str], set[str]]] = {"vae": (set(), set()), "base": ({"vae"}, {"start"}), "refonly": ({"vae"}, {"start", "heldout"})}
+FOLDERS: dict[str, tuple[set[str], set[str]]] = {
+    "vae": (set(), set()),
+    "base": ({"vae"}, {"start"}),
+    "refonly": ({"vae"}, {"start", "heldout"}),
+    "adapter": ({"base", "start"}, {"heldout"}),
+}
 """What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
 
@@ -96,6 +101,10 @@ def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any])
         from lib_refonly.training.base import BaseConfig, BaseTask
 
         return BaseTask(build(BaseConfig, table, kind), data, **folders)
+    if kind == "adapter":
+        from lib_refonly.training.adapter import AdapterConfig, AdapterTask
+
+        return AdapterTask(build(AdapterConfig, table, kind), data, **folders)
     from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask
 
     return RefOnlyTask(build(RefOnlyConfig, table, kind), data, **folders)

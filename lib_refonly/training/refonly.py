@@ -36,7 +36,7 @@ from lib_refonly.training.vae import to_bytes
 
 
 @dataclass(frozen=True)
-class RefOnlyConfig:
+class PairConfig:
     """`same`: share of records whose reference is the target itself (turned, scaled, shifted). Drops are shares of rows.
 
     `noisy`: share of rows whose timestep is drawn towards the noise (T * (1 - u^3)) instead of evenly. Flat colours in a small latent average the
@@ -55,6 +55,10 @@ class RefOnlyConfig:
     drop_image: float = 0.05
     drop_blueprint: float = 0.05
     drop_both: float = 0.05
+
+
+@dataclass(frozen=True)
+class RefOnlyConfig(PairConfig):
     widths: tuple[int, ...] = (64, 128, 128, 128)
     layers: int = 1
     vision_layers: int = 4
@@ -62,31 +66,35 @@ class RefOnlyConfig:
     title: str = ""
 
 
-class RefOnlyTask(nn.Module):
-    def __init__(self, config: RefOnlyConfig, data: Path, vae: Path, start: Path | None = None, heldout: Path | None = None) -> None:
+class PairTask(nn.Module):
+    """A reference and lines to a picture: what is drawn for that, and how it is looked at. A subclass brings the networks and what they learn."""
+
+    unet: Any
+    image_encoder: Any
+    blueprint: BlueprintEncoder
+    spec: ImagePromptSpec
+
+    def __init__(self, config: PairConfig, data: Path, vae: Path, heldout: Path | None = None) -> None:
         super().__init__()
         self.config, self.data = config, LatentSet(data, config.size)
         self.favoured = [i for i, meta in enumerate(self.data.drawings.meta[: len(self.data)]) if meta["group"] == config.favoured]
         if config.favour and not self.favoured:
-            raise BadSettings(f"[refonly] favoured: no drawing is of the group {config.favoured!r}.")
+            raise BadSettings(f"favoured: no drawing is of the group {config.favoured!r}.")
         self.shown = DrawingSet(heldout) if heldout else self.data.drawings
-        self.spec = ImagePromptSpec(VisionShape.size)
-        if start and (start / "image_encoder").exists():
-            earlier = load_refonly(start)
-            self.unet, self.image_encoder, self.blueprint, self.spec = earlier.unet, earlier.image_encoder, earlier.blueprint, earlier.prompt_spec
-            for network in (self.unet, self.image_encoder, self.blueprint):
-                network.requires_grad_(True)
-        else:
-            self.unet = (
-                UNetShape(config.widths, config.layers).build()
-                if start is None
-                else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
-            )
-            self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
-            self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
-        quick_to_train(self.unet, self.image_encoder)
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
         self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
+
+    def plan(self, tokens: Tensor, feature: Tensor) -> Plan:
+        """What `conditions` gave, as it acts when a picture is painted."""
+        raise NotImplementedError
+
+    def nothing_said(self, count: int) -> Tensor | None:
+        """The UNet's context for `count` pictures without a prompt; None where a picture takes the text's place."""
+        return None
+
+    def told(self, i: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """What a row holds besides pictures and latents."""
+        return {}
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         rows = [self._row(rng) for _ in range(size)]
@@ -111,21 +119,13 @@ class RefOnlyTask(nn.Module):
         if favoured and rng.random() < self.config.bold:
             width = int(rng.integers(3, 6))
             row["lines"] = cv2.dilate(row["lines"], np.ones((width, width), np.uint8))
-        return row | {"latents": self.data.latents[i, view].astype(np.float32)}
+        return row | {"latents": self.data.latents[i, view].astype(np.float32)} | self.told(i, view, rng)
 
     def _seen(self, drawings: DrawingSet, i: int, view: int, other: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         return {
             "picture": turned(drawings.pictures[i, other], self.spec.size, rng),
             "lines": shrink(drawings.blueprints[i, view], self.config.size),
         }
-
-    def forward(self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor) -> dict[str, Tensor]:
-        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
-        tokens, feature = self.conditions(picture, lines)
-        tokens, feature = tokens * see_picture[:, None, None], feature * see_lines[:, None, None, None]
-        with session(self.unet, Plan(input_features=(InputFeature(feature),))):
-            out = self.unet(noisy, t, tokens, return_dict=False)[0]
-        return {"loss": F.mse_loss(out.float(), target)}
 
     def conditions(self, picture: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B,S,S,3] and [B,H,W] -> image tokens and blueprint feature."""
@@ -142,13 +142,45 @@ class RefOnlyTask(nn.Module):
         rows = [self._seen(self.shown, int(i), 0, 1, np.random.default_rng(int(i))) for i in picks]
         picture, lines = (torch.from_numpy(np.stack([row[k] for row in rows])).to(device) for k in ("picture", "lines"))
         tokens, feature = self.conditions(picture, lines)
-        plan = Plan((ImagePrompt((ImageTokens(tokens),)),), (InputFeature(feature),))
         noise = torch.randn(count, *self.data.latents.shape[2:], generator=torch.Generator().manual_seed(0)).to(device)
-        latents = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps)
+        latents = denoise(self.unet, self.plan(tokens, feature), make_scheduler("UniPC", SCHEDULE), noise, steps, text=self.nothing_said(count))
         painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
         true = [shrink(self.shown.pictures[i, 0], self.config.size) for i in picks]
         cells = [[row["picture"], row["lines"], p, x] for row, p, x in zip(rows, painted, true, strict=True)]
         return sheet([[*a, *b] for a, b in zip(cells[::2], cells[1::2], strict=True)], cell=128)
+
+
+class RefOnlyTask(PairTask):
+    config: RefOnlyConfig
+
+    def __init__(self, config: RefOnlyConfig, data: Path, vae: Path, start: Path | None = None, heldout: Path | None = None) -> None:
+        super().__init__(config, data, vae, heldout)
+        self.spec = ImagePromptSpec(VisionShape.size)
+        if start and (start / "image_encoder").exists():
+            earlier = load_refonly(start)
+            self.unet, self.image_encoder, self.blueprint, self.spec = earlier.unet, earlier.image_encoder, earlier.blueprint, earlier.prompt_spec
+            for network in (self.unet, self.image_encoder, self.blueprint):
+                network.requires_grad_(True)
+        else:
+            self.unet = (
+                UNetShape(config.widths, config.layers).build()
+                if start is None
+                else UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=torch.float32)
+            )
+            self.image_encoder = VisionShape(width=self.unet.config["cross_attention_dim"], layers=config.vision_layers).build()
+            self.blueprint = BlueprintEncoder(self.unet.config["block_out_channels"][0], config.blueprint_form).zero_out()
+        quick_to_train(self.unet, self.image_encoder)
+
+    def forward(self, latents: Tensor, picture: Tensor, lines: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor) -> dict[str, Tensor]:
+        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
+        tokens, feature = self.conditions(picture, lines)
+        tokens, feature = tokens * see_picture[:, None, None], feature * see_lines[:, None, None, None]
+        with session(self.unet, Plan(input_features=(InputFeature(feature),))):
+            out = self.unet(noisy, t, tokens, return_dict=False)[0]
+        return {"loss": F.mse_loss(out.float(), target)}
+
+    def plan(self, tokens: Tensor, feature: Tensor) -> Plan:
+        return Plan((ImagePrompt((ImageTokens(tokens),)),), (InputFeature(feature),))
 
     def export(self, folder: Path) -> None:
         card = ModelCard(folder.name, self.config.size, dropout=True, title=self.config.title)

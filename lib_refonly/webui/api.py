@@ -13,7 +13,6 @@ from lib_refonly.errors import PainterError
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.refonly.host_plan import find_lines
 from lib_refonly.refonly.panel import names, read_request, request_schema
-from lib_refonly.webui import models
 from lib_refonly.webui.context import context
 from lib_refonly.webui.pictures import picture_of
 from lib_refonly.webui.preprocessors import controlnet_preprocessors
@@ -21,6 +20,7 @@ from lib_refonly.webui.preprocessors import controlnet_preprocessors
 
 def add_routes(_: Any, app: Any) -> None:
     """/refonly/version, /schema, /models (GET) and /preprocess (POST)."""
+
     def locked(request: Request) -> None:
         if not may_pass(request, app):
             raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Basic"})
@@ -38,9 +38,7 @@ def add_routes(_: Any, app: Any) -> None:
     guard = [Depends(locked)]
     app.add_api_route("/refonly/version", lambda: {"version": __version__}, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/schema", lambda: {"arguments": names(), "object": request_schema()}, methods=["GET"], dependencies=guard)
-    app.add_api_route(
-        "/refonly/models", lambda: {"models": [vars(c) | {"path": None} for c in models.choices(context().store)]}, methods=["GET"], dependencies=guard
-    )
+    app.add_api_route("/refonly/models", lambda: {"models": [vars(c) | {"path": None} for c in context().shelf.choices()]}, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/preprocess", preprocess, methods=["POST"], dependencies=guard)
 
 

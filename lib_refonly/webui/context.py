@@ -28,7 +28,7 @@ _MEGA = 1_000_000
 
 @dataclass(frozen=True)
 class Context:
-    store: ModelStore
+    shelf: models.Shelf
     pictures: PictureStore
     presets: Presets
     units: int
@@ -41,8 +41,19 @@ def context() -> Context:
     own = user_folder()
     chosen = getattr(shared.cmd_opts, "refonly_models_dir", None)
     roots = [EMBEDDED, *([Path(chosen)] if chosen else []), own]
+    base = Path(getattr(shared.cmd_opts, "data_path", ".")) / "models"
+    adapters = (own / "adapters", base / "ControlNet", base / "ipadapter", *_of_extension("models"))
+    encoders = (own / "image_encoders", base / "clip_vision", base / "ControlNetPreprocessor", *_of_extension("annotator/downloads/clip_vision"))
     limit = int(option("refonly_kept_pictures", 200)) * _MEGA
-    return Context(ModelStore(roots), PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
+    shelf = models.Shelf(ModelStore(roots), (EMBEDDED, *adapters), encoders)
+    return Context(shelf, PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
+
+
+def _of_extension(part: str) -> list[Path]:
+    """A folder of the ControlNet extension, where it is installed."""
+    from modules import extensions
+
+    return [Path(one.path) / part for one in extensions.active() if "controlnet" in one.name.lower()]
 
 
 def option(name: str, default: Any) -> Any:
@@ -77,11 +88,11 @@ def _fitting() -> Sequence[tuple[str, str]]:
     """(title, name) of the models that fit the loaded checkpoint; all of them as long as none is loaded."""
     from modules import sd_models
 
-    store, sd_model = context().store, sd_models.model_data.sd_model
+    shelf, sd_model = context().shelf, sd_models.model_data.sd_model
     if sd_model is None or not (hasattr(sd_model, "model") or hasattr(sd_model, "forge_objects")):
-        return [(choice.title, choice.name) for choice in models.choices(store)]
+        return [(choice.title, choice.name) for choice in shelf.choices()]
     checkpoint = host_of(sd_model).checkpoint(sd_model)
-    return [(choice.title, choice.name) for choice in models.fitting(store, checkpoint)]
+    return [(choice.title, choice.name) for choice in models.fitting(shelf, checkpoint)]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+from lib_refonly.adapters import ip_adapter, refonly_adapter, vision
 from lib_refonly.errors import BadModel
 from lib_refonly.models.registry import ModelStore
-from lib_refonly.refonly.hosted import HostedModel, HostedParts, load_hosted, read_hosted
+from lib_refonly.models.sniff import ModelKind, sniff
+from lib_refonly.models.weights import read_header
+from lib_refonly.refonly.hosted import HostedParts, load_hosted, read_hosted
+from lib_refonly.refonly.image_encoder import ImagePromptSpec
 from lib_refonly.webui.host import Checkpoint
+from lib_refonly.webui.loaded import AdapterModel, FullModel, Loaded
+
+FULL, IP_ADAPTER, ADAPTER = "full", "ip-adapter", "adapter"
+_FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 @dataclass(frozen=True)
@@ -22,63 +29,118 @@ class Choice:
     title: str
     path: Path
     stamp: float
+    kind: str = FULL
 
 
-def choices(store: ModelStore) -> list[Choice]:
-    """The installed models."""
-    return [Choice(entry.name, entry.title, entry.path, _stamp(entry.path)) for entry in store.entries() if entry.installed and entry.path]
+@dataclass(frozen=True)
+class Shelf:
+    """Where models lie: RefOnly models in `store`; adapters and image encoders as files in folders, the hosts' ControlNet ones among them."""
+
+    store: ModelStore
+    adapters: tuple[Path, ...] = ()
+    encoders: tuple[Path, ...] = ()
+
+    def choices(self) -> list[Choice]:
+        full = [Choice(e.name, e.title, e.path, _stamp(e.path)) for e in self.store.entries() if e.installed and e.path]
+        return full + [choice for path in _files(self.adapters) if (choice := _adapter(path)) is not None]
+
+    def encoder_for(self, features: int, reads: str) -> Path | None:
+        """An image encoder that gives numbers of that width."""
+        for path in _files(self.encoders):
+            found = _widths(path, _stamp(path))
+            if found is not None and found[0 if reads == "embeds" else 1] == features:
+                return path
+        return None
+
+
+def _files(folders: tuple[Path, ...]) -> Iterator[Path]:
+    for folder in folders:
+        inside = folder.resolve()
+        for pattern in _FILES:
+            for path in sorted(folder.rglob(pattern)) if folder.is_dir() else ():
+                if path.resolve().is_relative_to(inside):  # a link that leads elsewhere is not followed
+                    yield path
 
 
 def _stamp(path: Path) -> float:
     return max(file.stat().st_mtime for file in ([path, *path.glob("*/*")] if path.is_dir() else [path]))
 
 
-def problem(choice: Choice, checkpoint: Checkpoint) -> str:
+def _adapter(path: Path) -> Choice | None:
+    kind = _kind(path, _stamp(path))
+    return None if kind is None else Choice(path.stem, path.stem, path, _stamp(path), kind)
+
+
+@lru_cache(maxsize=256)
+def _kind(path: Path, stamp: float) -> str | None:
+    try:
+        if refonly_adapter.METADATA in read_header(path).metadata:
+            return ADAPTER
+        return IP_ADAPTER if sniff(path) is ModelKind.IP_ADAPTER else None
+    except (BadModel, OSError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _widths(path: Path, stamp: float) -> tuple[int, int] | None:
+    return vision.widths(path)
+
+
+def problem(shelf: Shelf, choice: Choice, checkpoint: Checkpoint) -> str:
     """Why a model can't be used with the loaded checkpoint, in a sentence; "" when it can."""
     try:
-        parts = _parts(choice.path, choice.stamp)
-        if checkpoint.latents is None:
-            return f"{choice.title} needs a Stable Diffusion 1.x or 2.x checkpoint; {checkpoint.name} has another kind of VAE."
-        if hasattr(checkpoint.unet, "label_emb") or checkpoint.latents != parts.latents:
-            return f"{choice.title} does not fit {checkpoint.name}: their VAEs make different latents. {_wanted(parts)}"
-        checkpoint.anatomy()
+        if choice.kind == FULL:
+            return _full_problem(choice, checkpoint)
+        sites = checkpoint.anatomy().sites
+        if choice.kind == ADAPTER:
+            own = refonly_adapter.describe(choice.path)
+            fits = own.base.cross_attention == sites[0].width and set(own.sites) == {site.name for site in sites}
+            return "" if fits else f"{choice.title} is made for another kind of checkpoint than {checkpoint.name}."
+        info = ip_adapter.describe(choice.path)
+        if (info.width, info.cross_attentions) != (sites[0].width, len(sites)):
+            return f"{choice.title} is made for {info.made_for}, which {checkpoint.name} is not."
+        if shelf.encoder_for(info.features, info.reads) is None:
+            return f"{choice.title} reads an image encoder that is not installed ({info.features} numbers wide). Put it into {shelf.encoders[0]}."
     except BadModel as error:
         return str(error)
     return ""
 
 
-def _wanted(parts: HostedParts) -> str:
-    small = parts.latents.ends[1][0] < 512
-    return "It needs the small example checkpoint (the RefOnly tab installs it)." if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
+def _full_problem(choice: Choice, checkpoint: Checkpoint) -> str:
+    parts = _parts(choice.path, choice.stamp)
+    if checkpoint.latents is None:
+        return f"{choice.title} needs a Stable Diffusion 1.x or 2.x checkpoint; {checkpoint.name} has another kind of VAE."
+    if checkpoint.latents != parts.latents:
+        small = parts.latents.ends[1][0] < 512
+        wanted = "It needs the small example checkpoint (the RefOnly tab installs it)." if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
+        return f"{choice.title} does not fit {checkpoint.name}: their VAEs make different latents. {wanted}"
+    checkpoint.anatomy()
+    return ""
 
 
-def fitting(store: ModelStore, checkpoint: Checkpoint) -> Iterator[Choice]:
-    return (choice for choice in choices(store) if not problem(choice, checkpoint))
+def fitting(shelf: Shelf, checkpoint: Checkpoint) -> Iterator[Choice]:
+    return (choice for choice in shelf.choices() if not problem(shelf, choice, checkpoint))
 
 
-def find(store: ModelStore, name: str, checkpoint: Checkpoint) -> Choice:
+def find(shelf: Shelf, name: str, checkpoint: Checkpoint) -> Choice:
     """The model called `name` ("" = the first that fits), which fits the loaded checkpoint.
 
     Raises:
         BadModel: there is none, or it does not fit; the text says why.
     """
+    every = shelf.choices()
     if not name:
-        first = next(fitting(store, checkpoint), None)
+        first = next((choice for choice in every if not problem(shelf, choice, checkpoint)), None)
         if first is None:
-            raise BadModel(_nothing_fits(store, checkpoint))
+            raise BadModel(problem(shelf, every[0], checkpoint) if every else "No Reference Only model is installed. The RefOnly tab says where to get one.")
         return first
-    chosen = next((choice for choice in choices(store) if choice.name == name), None)
+    chosen = next((choice for choice in every if choice.name == name), None)
     if chosen is None:
-        raise BadModel(f"There is no model {name[:80]!r}. There is: {', '.join(choice.name for choice in choices(store)) or 'none'}.")
-    why = problem(chosen, checkpoint)
+        raise BadModel(f"There is no model {name[:80]!r}. There is: {', '.join(choice.name for choice in every) or 'none'}.")
+    why = problem(shelf, chosen, checkpoint)
     if why:
         raise BadModel(why)
     return chosen
-
-
-def _nothing_fits(store: ModelStore, checkpoint: Checkpoint) -> str:
-    reasons = [problem(choice, checkpoint) for choice in choices(store)]
-    return reasons[0] if reasons else "No Reference Only model is installed. The RefOnly tab says where to get one."
 
 
 @lru_cache(maxsize=32)
@@ -86,7 +148,32 @@ def _parts(path: Path, stamp: float) -> HostedParts:
     return read_hosted(path)
 
 
-@lru_cache(maxsize=1)
-def loaded(choice: Choice, unet_class: type, dtype: Any) -> HostedModel:
-    """In memory; the one that was used last is kept there."""
-    return load_hosted(_parts(choice.path, choice.stamp), unet_class, dtype)
+_kept: tuple[tuple[object, ...], Loaded] | None = None
+
+
+def loaded(shelf: Shelf, choice: Choice, checkpoint: Checkpoint) -> Loaded:
+    """In memory; the one that was used last is kept there.
+
+    Raises:
+        BadModel: damaged.
+    """
+    global _kept
+    key = (choice, type(checkpoint.unet), checkpoint.dtype, None if choice.kind == FULL else [site.name for site in checkpoint.anatomy().sites])
+    if _kept is None or _kept[0] != key:
+        _kept = None  # before the next one is read: two would be in memory at once
+        _kept = key, _load(shelf, choice, checkpoint)
+    return _kept[1]
+
+
+def _load(shelf: Shelf, choice: Choice, checkpoint: Checkpoint) -> Loaded:
+    if choice.kind == FULL:
+        return FullModel(load_hosted(_parts(choice.path, choice.stamp), type(checkpoint.unet), checkpoint.dtype))
+    sites = checkpoint.anatomy().sites
+    if choice.kind == ADAPTER:
+        found = refonly_adapter.read_adapter(choice.path)
+        return AdapterModel(found.adapter, found.image_encoder, found.prompt_spec)
+    info = ip_adapter.describe(choice.path)
+    path = shelf.encoder_for(info.features, info.reads)
+    if path is None:
+        raise BadModel(problem(shelf, choice, checkpoint))
+    return AdapterModel(ip_adapter.read_ip_adapter(choice.path, sites), vision.read_encoder(path), ImagePromptSpec())

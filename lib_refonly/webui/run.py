@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from lib_refonly.errors import BadSettings, PainterError
-from lib_refonly.models.registry import ModelStore
 from lib_refonly.refonly.host_plan import Conditions, find_lines
-from lib_refonly.refonly.hosted import HostedModel
-from lib_refonly.refonly.image_encoder import encode, preprocess
 from lib_refonly.refonly.panel import PanelRequest
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.webui import models
+from lib_refonly.webui import infotext, models
 from lib_refonly.webui.host import Attached, Host, host_of
+from lib_refonly.webui.loaded import Loaded
+from lib_refonly.webui.pictures import PictureStore
 from lib_refonly.webui.preprocessors import controlnet_preprocessors
 
 _log = logging.getLogger(__name__)
@@ -28,46 +28,48 @@ _log = logging.getLogger(__name__)
 class Run:
     """A generation. `prepare` reads the pictures; `attach` is called before every pass, `end` as often as the host likes."""
 
-    def __init__(self, request: PanelRequest, store: ModelStore) -> None:
-        self.request, self.store = request, store
+    def __init__(self, shelf: models.Shelf) -> None:
+        self.shelf = shelf
+        self.request: PanelRequest | None = None
         self.attached: Attached | None = None
         self.failure: Exception | None = None
         self.calls = 0
         self.expected = False
         self._conditions: Conditions | None = None
-        self._model: HostedModel | None = None
+        self._model: Loaded | None = None
         self._host: Host | None = None
         self._sd_model: Any = None
 
-    def prepare(self, p: Any) -> dict[str, str]:
-        """Read model and pictures. Returns what goes into the infotext besides the settings.
+    def prepare(self, p: Any, request: PanelRequest, pictures: PictureStore) -> None:
+        """Read model and pictures, and write the settings into the picture's parameters.
 
         Raises:
             PainterError: something is missing or does not fit.
         """
+        self.request = request
         self._host = host_of(p.sd_model)
         self._sd_model = p.sd_model
-        request = self.request = self._with_drawing(p)
+        request = self.request = self._with_drawing(request, p)
         checkpoint = self._host.checkpoint(p.sd_model)
-        choice = models.find(self.store, request.settings.model, checkpoint)
-        self._model = models.loaded(choice, type(checkpoint.unet), checkpoint.dtype)
-        self._conditions = self._read(request, p, checkpoint.dtype)
-        self._warn(p)
-        return {"model": choice.name}
+        choice = models.find(self.shelf, request.settings.model, checkpoint)
+        self._model = models.loaded(self.shelf, choice, checkpoint)
+        self._conditions = self._read(request, self._model, p)
+        if self._model.only_unguided and getattr(p, "cfg_scale", 1) != 1:
+            p.comment("Reference Only: this model was trained without guidance. Set the CFG scale to 1, or colours come out too strong.")
+        p.extra_generation_params.update(infotext.written(request, choice.name, pictures))
 
-    def _with_drawing(self, p: Any) -> PanelRequest:
+    @staticmethod
+    def _with_drawing(request: PanelRequest, p: Any) -> PanelRequest:
         """In img2img the picture itself is the drawing, where none is given."""
-        request, given = self.request, getattr(p, "init_images", None)
+        given = getattr(p, "init_images", None)
         if request.drawing is None and given and isinstance(given[0], Image.Image):
             request = replace(request, drawing=given[0])
         if request.drawing is None and not request.units:
             raise BadSettings("Reference Only is switched on, but has no picture. Add a reference and a line drawing, or switch it off.")
         return request
 
-    def _read(self, request: PanelRequest, p: Any, dtype: torch.dtype) -> Conditions:
-        assert self._model is not None
-        assert self._host is not None
-        model, settings, lines = self._model, request.settings, None
+    def _read(self, request: PanelRequest, model: Loaded, p: Any) -> Conditions:
+        settings, lines = request.settings, None
         if request.drawing is not None:
             found = find_lines(request.drawing, settings, controlnet_preprocessors())
             lines = found.blueprint
@@ -75,17 +77,13 @@ class Run:
                 p.comment(f"Reference Only: {note}")
         prepared = RefOnlySettings(background=settings.background, fit=settings.fit)
         tokens: list[Tensor] = []
+        assert self._host is not None
         with self._host.lent(self._sd_model, model.image_encoder), torch.no_grad():
             for unit in request.units:
                 picture, note = prepare_reference(unit.picture, prepared)
-                tokens.append(encode(model.image_encoder, preprocess(picture, model.prompt_spec, settings.fit)))
+                tokens.append(model.tokens(picture, settings.fit))
                 p.comment(f"Reference Only: {note}")
         return Conditions(settings, request.units, tokens, lines, model.blueprint)
-
-    def _warn(self, p: Any) -> None:
-        assert self._model is not None
-        if not self._model.card.dropout and getattr(p, "cfg_scale", 1) != 1:
-            p.comment("Reference Only: this model was trained without guidance. Set the CFG scale to 1, or colours come out too strong.")
 
     def attach(self, p: Any, size: tuple[int, int]) -> None:
         """Before every pass; `size` in pixels. A pass that is announced twice is attached once."""
@@ -94,11 +92,14 @@ class Run:
             assert self._host is not None
             self.attached = self._host.refuse(p, self.failure)
             return
-        hires = bool(getattr(p, "is_hr_pass", False))
-        if self._conditions is None or self._host is None or self._model is None or not self.request.settings.acts_in(hires):
+        if self._conditions is None or self._host is None or self._model is None:
             return
-        with self._host.lent(self._sd_model, self._model.blueprint):
-            plan = self._conditions.plan(size)
+        if not self._conditions.settings.acts_in(bool(getattr(p, "is_hr_pass", False))):
+            return
+        with self._host.lent(self._sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
+            plan = self._conditions.plan(size, self._model.prompts).active()
+        if not plan:
+            return
         self.attached, self.expected = self._host.attach(p, plan, self._model.stand_in), True
 
     def begin_step(self, params: Any) -> None:
@@ -112,7 +113,8 @@ class Run:
         text = str(error) if isinstance(error, PainterError) else f"something went wrong inside ({error}); the terminal says more."
         p.comment(f"Reference Only was not applied: {text}")
         p.extra_generation_params["RefOnly note"] = "not applied"
-        if self.request.settings.must:
+        # What was asked for could not even be read, or must not be left out: no picture that only looks as if it had been followed.
+        if self.request is None or self.request.settings.must:
             self.failure = error
             self._host = self._host or host_of(p.sd_model)
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from modules import scripts
 
-from lib_refonly.errors import PainterError
-from lib_refonly.refonly.panel import read_arguments
+from lib_refonly.refonly.panel import is_enabled, read_arguments
 from lib_refonly.ui.host_panel import HostPanel, build_host_panel
 from lib_refonly.webui import infotext, xyz
 from lib_refonly.webui.context import answers, context
@@ -44,18 +43,12 @@ class RefOnlyScript(scripts.Script):
 
     def process(self, p: Any, *arguments: Any) -> None:
         self._end()
-        try:
-            request = xyz.overridden(p, read_arguments(arguments, picture_of))
-        except PainterError as error:
-            p.comment(f"Reference Only was not applied: {error}")
+        if not is_enabled(arguments):
             return
-        if not request.settings.enabled:
-            return
-        run = RefOnlyScript.run_now = Run(request, context().store)
+        run = RefOnlyScript.run_now = Run(context().shelf)
         _undo_at_close(p, run)
         try:
-            told = run.prepare(p)
-            p.extra_generation_params.update(infotext.written(run.request, told["model"], context().pictures))
+            run.prepare(p, xyz.overridden(p, read_arguments(arguments, picture_of)), context().pictures)
         except Exception as error:
             run.fail(p, error)
 

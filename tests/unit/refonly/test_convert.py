@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lib_refonly.errors import BadModel, CannotWrite
+from lib_refonly.models.registry import EMBEDDED
 from lib_refonly.models.sniff import ModelKind, sniff
 from lib_refonly.models.weights import read_header
 from lib_refonly.refonly import convert
@@ -179,6 +182,72 @@ def test_a_text_to_image_model_brings_its_text_encoder(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "out.clip").iterdir()} == {"vocab.json", "config.json"}
     with pytest.raises(BadModel, match="no RefOnly model that this program converted"):
         from_ldm(out)
+
+
+def content(path: Path) -> tuple[Any, bytes]:
+    """What a .safetensors holds, byte by byte; only the order of the metadata, which safetensors writes at random, is left out."""
+    raw = path.read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:end])
+    return (header.pop("__metadata__"), list(header.items())), raw[end:]
+
+
+def test_a_text_to_image_model_is_converted_without_diffusers_to_the_same_file(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['diffusers'] = None; from lib_refonly.refonly.convert import to_ldm; to_ldm(*sys.argv[1:])"
+    base, without = EMBEDDED / "tiny-base", tmp_path / "without"
+    subprocess.run([sys.executable, "-c", code, str(base), str(without / "base.safetensors")], check=True, cwd=EMBEDDED.parents[1])
+    out = to_ldm(base, tmp_path / "with" / "base.safetensors")
+    assert content(without / "base.safetensors") == content(out)
+    yaml_of_it = (without / "base.yaml").read_text("utf-8")
+    assert yaml_of_it.replace(str(without), str(out.parent)) == out.with_suffix(".yaml").read_text("utf-8")
+    assert {path.name: path.read_bytes() for path in (without / "base.clip").iterdir()} == {
+        p.name: p.read_bytes() for p in (out.parent / "base.clip").iterdir()
+    }
+
+
+def no_diffusers(*_: Any) -> None:
+    raise ModuleNotFoundError("No module named 'diffusers'")
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "said"),
+    [
+        ("vae", "layers_per_block", None, "vae/config.json does not say layers_per_block"),
+        ("unet", "cross_attention_dim", None, "unet/config.json does not say cross_attention_dim"),
+        ("unet", "layers_per_block", 0, "the weights do not fit"),
+        ("vae", "block_out_channels", 7, "the weights do not fit"),
+    ],
+)
+def test_without_diffusers_a_config_has_to_be_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, field: str, value: Any, said: str) -> None:
+    monkeypatch.setattr(convert.loader, "read_network", no_diffusers)
+    folder = tmp_path / "base"
+    for path in (EMBEDDED / "tiny-base").rglob("*.*"):
+        (folder / path.relative_to(EMBEDDED / "tiny-base")).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path.relative_to(EMBEDDED / "tiny-base")).write_bytes(path.read_bytes())
+    config = json.loads((folder / part / "config.json").read_text("utf-8"))
+    del config[field]
+    (folder / part / "config.json").write_text(json.dumps(config | ({} if value is None else {field: value})), "utf-8")
+    with pytest.raises(BadModel, match=said):
+        to_ldm(folder, tmp_path / "out.safetensors")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_refonly_model_as_wide_as_the_embedded_text_encoder_gets_it(tmp_path: Path, folder: Path) -> None:
+    """A1111 selects no checkpoint whose text encoder is torch.nn.Identity."""
+    out = to_ldm(EMBEDDED / "tiny-refonly", tmp_path / "tiny.safetensors")
+    stage = yaml.safe_load(out.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]["cond_stage_config"]
+    assert stage == {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder", "params": {"version": str(tmp_path / "tiny.clip")}}
+    assert {path.name for path in (tmp_path / "tiny.clip").iterdir()} >= {"vocab.json", "merges.txt", "config.json"}
+    text, lent = under(load_file(out), "cond_stage_model.transformer."), load_file(EMBEDDED / "tiny-base" / "text_encoder" / "model.safetensors")
+    found = {name.removeprefix("text_model."): tensor for name, tensor in text.items()}
+    wanted = {name.removeprefix("text_model."): tensor for name, tensor in lent.items() if not name.endswith("position_ids")}
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    one, other = states(load_refonly(EMBEDDED / "tiny-refonly", dtype=torch.float16)), states(from_ldm(out, dtype=torch.float16))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    narrow = to_ldm(folder, tmp_path / "narrow.safetensors")  # 48 wide: nobody's text encoder
+    assert yaml.safe_load(narrow.with_suffix(".yaml").read_text("utf-8"))["model"]["params"]["cond_stage_config"] == {"target": "torch.nn.Identity"}
+    assert not narrow.with_suffix(".clip").exists()
 
 
 @pytest.mark.parametrize(

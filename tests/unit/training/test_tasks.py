@@ -12,6 +12,7 @@ from lib_refonly.errors import BadSettings
 from lib_refonly.refonly import convert
 from lib_refonly.refonly.loader import load_refonly
 from lib_refonly.training import cli, vocabulary
+from lib_refonly.training.adapter import AdapterConfig
 from lib_refonly.training.base import BaseConfig, BaseTask
 from lib_refonly.training.latents import LatentSet, encode_all
 from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask, turned
@@ -172,7 +173,8 @@ def test_turned_keeps_the_colours_and_moves_the_rest() -> None:
         ("[run]\nkind='vae'\nfolder='f'\ndata='d'\n[loop]\nsteps=1\nbatch=1\nlr=1.0\nsped=3", "does not know sped"),
         ("[run]\nkind='base'\nfolder='f'\ndata='d'", "lacks vae"),
         ("[run]\nkind='base'\nfolder='f'\ndata='d'\nvae='v'\nheldout='h'", "does not know heldout"),
-        ("[run]\nkind='loar'\nfolder='f'\ndata='d'", "none of vae, base, refonly"),
+        ("[run]\nkind='adapter'\nfolder='f'\ndata='d'", "lacks base, start"),
+        ("[run]\nkind='loar'\nfolder='f'\ndata='d'", "none of vae, base, refonly, adapter"),
         ("[run]\nkind='vae'\nfolder='f'\ndata='d'", "loop. lacks steps, batch, lr"),
         ("[run", "no valid TOML"),
     ],
@@ -190,5 +192,5 @@ def test_the_shipped_recipes_are_read(recipe: Path) -> None:
 
     tables = cli.read(recipe)
     cli.build(LoopConfig, tables["loop"], "loop")
-    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig}
+    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig, "adapter": AdapterConfig}
     cli.build(kinds[tables["run"]["kind"]], tables[tables["run"]["kind"]], tables["run"]["kind"])

@@ -1,0 +1,122 @@
+"""Small checkpoints and models for a WebUI that is to be tested: random weights of the true shapes, and the project's own, all by the project's exporter."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from lib_refonly.hosts.diffusers import anatomy
+from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.refonly.convert import to_ldm
+from lib_refonly.refonly.loader import load_refonly, save_refonly
+from lib_refonly.training import vocabulary
+from lib_refonly.training.shapes import SCHEDULE
+
+FEATURES, TOKENS = 64, 4
+_LEVELS = 4
+
+
+def small(out: Path) -> None:
+    """For AUTOMATIC1111: tiny-base, and random ones with SD 1.5's and SD 2.1's networks, only narrow."""
+    to_ldm(EMBEDDED / "tiny-base", out / "tiny-base.safetensors")
+    to_ldm(EMBEDDED / "tiny-refonly", out / "tiny-refonly.safetensors")
+    _random(out, "rand-sd15", (32, 64, 128, 128), 768, "epsilon", vae=(32, 64, 64, 64))
+    _random(out, "rand-sd21v", (32, 64, 128, 128), 1024, "v_prediction", vae=(32, 64, 64, 64), use_linear_projection=True)
+
+
+def of_true_width(out: Path) -> None:
+    """For Forge's family, whose loader knows only the true widths of a UNet's first level, of the VAE and of the text encoder."""
+    _random(out, "rand-sd15", (320, 320, 320, 320), 768, "epsilon", vae=(128, 256, 512, 512), text_layers=12, vocabulary_size=49408)
+
+
+def _random(out: Path, name: str, widths: tuple[int, ...], context: int, prediction: str, vae: tuple[int, ...], **more: Any) -> None:
+    torch.manual_seed(0)
+    layers, size = more.pop("text_layers", 2), more.pop("vocabulary_size", None)
+    tokenizer = vocabulary.load(EMBEDDED / "tiny-base" / "tokenizer")
+    unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=context, attention_head_dim=8, sample_size=32, **more)
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=size or len(tokenizer),
+            hidden_size=context,
+            intermediate_size=4 * context,
+            num_hidden_layers=layers,
+            num_attention_heads=context // 64,
+            max_position_embeddings=77,
+            projection_dim=context,
+            **({} if size else {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}),
+        )
+    )
+    with torch.no_grad():
+        for weight in unet.parameters():  # the default start leaves some branches nearly silent
+            if weight.dim() > 1:
+                weight.mul_(1.5)
+        for place, weight in text.named_parameters():
+            if place.endswith("final_layer_norm.bias"):
+                weight.normal_(0.05, 0.02)  # WebUIs restore the mean after weighting: it must not be nought
+    folder = out / f"{name}.folder"
+    StableDiffusionPipeline(
+        unet=unet.half(),
+        text_encoder=text.half(),  # type: ignore[arg-type]
+        vae=_vae(vae).half(),
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler.from_config(SCHEDULE | {"prediction_type": prediction}),  # type: ignore[arg-type]
+        safety_checker=None,  # type: ignore[arg-type]
+        feature_extractor=None,  # type: ignore[arg-type]
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    vocabulary.save_plain(tokenizer, folder / "tokenizer")
+    to_ldm(folder, out / f"{name}.safetensors")
+    shutil.rmtree(folder)
+
+
+def _vae(widths: tuple[int, ...]) -> AutoencoderKL:
+    torch.manual_seed(1)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * _LEVELS,
+        up_block_types=("UpDecoderBlock2D",) * _LEVELS,
+        block_out_channels=widths,
+        layers_per_block=2,
+        latent_channels=4,
+    )
+
+
+def models(out: Path, wide: bool) -> None:
+    """The painter's models folder: tiny-refonly's networks on the random checkpoints' latents, an image encoder, and an IP-Adapter for rand-sd15."""
+    model = load_refonly(EMBEDDED / "tiny-refonly")
+    model.vae = _vae((128, 256, 512, 512) if wide else (32, 64, 64, 64))
+    model.card = replace(model.card, name="rand-refonly", title="On random latents")
+    save_refonly(model, out / "rand-refonly", torch.float16)
+    torch.manual_seed(2)
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=16, patch_size=32, image_size=224, projection_dim=FEATURES
+    )
+    (out / "image_encoders").mkdir()
+    save_file(CLIPVisionModelWithProjection(vision).state_dict(), out / "image_encoders" / "rand-clip.safetensors")
+    (out / "adapters").mkdir()
+    widths = (320,) * _LEVELS if wide else (32, 64, 128, 128)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
+    save_file(_ip_adapter(unet, 768), out / "adapters" / "ip-adapter_random.safetensors")
+
+
+def _ip_adapter(unet: Any, width: int) -> dict[str, torch.Tensor]:
+    """The layout of the public "plain" files; see `adapters.ip_adapter` for the order of the sites."""
+    sites = anatomy(unet).sites
+    order = [site for start in ("IN", "OUT", "M") for site in sites if site.name.startswith(start)]
+    state = {
+        "image_proj.proj.weight": torch.randn(TOKENS * width, FEATURES) / FEATURES**0.5,
+        "image_proj.proj.bias": torch.zeros(TOKENS * width),
+        "image_proj.norm.weight": torch.ones(width),
+        "image_proj.norm.bias": torch.zeros(width),
+    }
+    for place, site in enumerate(order):
+        inner = site.to_q.weight.shape[0]  # type: ignore[union-attr]
+        state |= {f"ip_adapter.{2 * place + 1}.to_{part}_ip.weight": 2 * torch.randn(inner, width) / width**0.5 for part in "kv"}
+    return {name: tensor.half() for name, tensor in state.items()}

@@ -1,0 +1,52 @@
+"""`pytest tests/webui --webui DIR [--python PY]`: run by hand, with a WebUI that is already there (docs/hosts.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.webui import checkpoints
+from tests.webui.webui import ROOT, WebUI, linked, python_of
+
+RESULTS = ROOT / "docs" / "hosts"
+_found: dict[str, dict[str, str]] = {}
+
+
+@pytest.fixture(scope="session")
+def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
+    folder = Path(request.config.getoption("--webui")).resolve()
+    base = tmp_path_factory.mktemp("webui")
+    host = WebUI(folder, request.config.getoption("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(request.config.getoption("--flag")))
+    host.checkpoints.mkdir()
+    host.models.mkdir()
+    (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)
+    checkpoints.models(host.models, host.is_forge)
+    link = linked(folder)
+    try:
+        host.start()
+        _found["host"] = {"name": host.name}
+        yield host
+    finally:
+        host.stop()
+        if link is not None:
+            link.unlink()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or (report.when == "setup" and not report.passed):
+        name = report.nodeid.rpartition("::")[2]
+        said = report.outcome if report.passed or report.failed else f"skipped: {report.longrepr[2].removeprefix('Skipped: ')}"  # type: ignore[index]
+        _found.setdefault("cases", {})[name] = said
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Keep what was found, for the table in docs/hosts.md (`python -m tests.webui.table`). A run of a few cases changes only theirs."""
+    if "host" not in _found:
+        return
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{_found['host']['name'].lower()}.json"
+    old = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(old | _found.get("cases", {}), indent=1, sort_keys=True) + "\n", "utf-8")
