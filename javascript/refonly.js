@@ -27,6 +27,7 @@
     input.files = held.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }
+  window.refonlyGive = give; // for refonly_send.js
 
   function zoneAt(event) {
     return event.target instanceof Element ? event.target.closest(ZONE) : null;

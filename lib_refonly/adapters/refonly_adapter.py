@@ -71,16 +71,6 @@ class RefOnlyAdapter:
     native_size: int
     title: str = ""
 
-    def tokens(self, pixels: Tensor) -> Tensor:
-        """Image tokens [B, n, width] of pixels [B, 3, S, S] (see `refonly.image_encoder.preprocess`)."""
-        from lib_refonly.refonly.image_encoder import encode
-
-        return self.adapter.to_tokens(encode(self.image_encoder, pixels))
-
-    def nothing(self, like: Tensor) -> Tensor:
-        """The tokens that stand for "no picture", shaped as `like`. They add nothing to the text: rows with them are the base's own."""
-        return like.new_zeros(like.shape)
-
     def check(self, anatomy: Anatomy) -> None:
         """Raises: BadModel: it was made for another kind of checkpoint; the text says what does not fit."""
         self.adapter.check(anatomy.sites)
@@ -94,7 +84,7 @@ class RefOnlyAdapter:
 def make_to_tokens(features: int, width: int) -> nn.Module:
     """From what the image encoder gives, [..., features], to image tokens, [..., width].
 
-    Nothing in it has a bias, so noughts stay noughts: where there is no picture, V is nought and the base is left as it is.
+    Nothing in it has a bias, so noughts, which stand for "no picture", stay noughts: V is nought then, and the base is left as it is.
     """
     from torch import nn
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,10 +29,12 @@ Download = Callable[[str, Report], None]
 
 @dataclass
 class ModelsPanel:
-    """The page's components. `model` is the chooser on the Colour page."""
+    """The page's components. `model` is the chooser on the Colour page, `use` the one here; without a model to choose there is neither.
+    `folder` and `point` are None where the painter may not name a folder. `cut_out`: the character cut-out is listed, too."""
 
     model: Any
     use: Any
+    cut_out: bool
     cards: Any
     message: Any
     wanted: Any
@@ -47,10 +51,10 @@ def choices(store: ModelStore) -> list[tuple[str, str]]:
     return [(entry.title, entry.name) for entry in store.entries() if entry.installed]
 
 
-def offered(store: ModelStore) -> list[tuple[str, str]]:
+def offered(store: ModelStore, cut_out: bool = True) -> list[tuple[str, str]]:
     """(title, name) of what can be downloaded and is not there."""
     models = [(entry.title, entry.name) for entry in store.entries() if entry.download]
-    return models + ([(SEGMENTER.title, SEGMENTER.name)] if store.segmenter() is None else [])
+    return models + ([(SEGMENTER.title, SEGMENTER.name)] if cut_out and store.segmenter() is None else [])
 
 
 def memory_text(entry: ModelEntry) -> str:
@@ -59,31 +63,43 @@ def memory_text(entry: ModelEntry) -> str:
     return f"Needs about {full} of memory on a CPU, {half} on a graphics card. Paints at {entry.native_size} px." if entry.memory else ""
 
 
-def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> ModelsPanel:
-    """Lay the page out. `may_point`: the painter sits at this machine and may name a folder on it."""
-    wanted = offered(store)
+def build_models_panel(store: ModelStore, model: Any, may_point: bool, cut_out: bool = True) -> ModelsPanel:
+    """Lay the page out.
+
+    Args:
+        model: the chooser that this page follows; None where models are chosen elsewhere, as in a WebUI.
+        may_point: the painter sits at this machine and may name a folder on it.
+        cut_out: the character cut-out is of use here.
+    """
+    wanted = offered(store, cut_out)
     with gr.Row(elem_classes=["refonly-page"]):
         with gr.Column(scale=6, min_width=320, elem_classes=["refonly-section"]):
-            gr.HTML(markup.heading("Models", "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."))
+            here = "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."
+            elsewhere = "The Reference Only panel in txt2img and img2img lists those that fit the loaded checkpoint."
+            gr.HTML(markup.heading("Models", elsewhere if model is None else here))
             message = gr.HTML("", elem_id="refonly-models-message")
-            use = gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
-            cards = gr.HTML(model_cards(store), elem_id="refonly-models-cards")
+            use = None if model is None else gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
+            cards = gr.HTML(model_cards(store, cut_out), elem_id="refonly-models-cards")
         with gr.Column(scale=5, min_width=320, elem_classes=["refonly-section"]):
             with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]):
                 fetched = _download_part(wanted)
-            with gr.Column(visible=may_point, elem_classes=["refonly-section"]):
-                gr.HTML(markup.heading("Use a model you have"))
-                hint = "The folder that holds unet, vae and image_encoder, or a converted .safetensors file."
-                folder = gr.Textbox(label="Folder or file on this machine", info=hint, elem_id="refonly-models-folder")
-                point = gr.Button("Add to the list", elem_id="refonly-models-point")
-    return ModelsPanel(model, use, cards, message, *fetched, folder, point)
+            folder, point = _point_part() if may_point else (None, None)
+    return ModelsPanel(model, use, cut_out, cards, message, *fetched, folder, point)
+
+
+def _point_part() -> tuple[Any, Any]:
+    with gr.Column(elem_classes=["refonly-section"]):
+        gr.HTML(markup.heading("Use a model you have"))
+        hint = "The folder that holds unet, vae and image_encoder, or a converted .safetensors file."
+        folder = gr.Textbox(label="Folder or file on this machine", info=hint, elem_id="refonly-models-folder")
+        return folder, gr.Button("Add to the list", elem_id="refonly-models-point")
 
 
 def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, Any]:
     hint = "The only thing that ever uses the network, and only after you say so. An interrupted download goes on where it stopped."
     gr.HTML(markup.heading("Download more", hint))
     name = gr.Radio(choices=wanted, value=wanted[0][1] if wanted else None, label="Which one", elem_id="refonly-models-wanted")
-    consent = gr.Checkbox(label="Yes, connect to huggingface.co and download it", value=False, elem_id="refonly-models-consent")
+    consent = gr.Checkbox(label=f"Yes, connect to {_hub()} and download it", value=False, elem_id="refonly-models-consent")
     with gr.Row():
         fetch = gr.Button("Download", variant="primary", interactive=False, elem_id="refonly-models-fetch", scale=3)
         stop = gr.Button("Stop", interactive=False, elem_id="refonly-models-stop", scale=1, min_width=90)
@@ -91,9 +107,14 @@ def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, A
     return name, consent, fetch, stop, fetching
 
 
-def model_cards(store: ModelStore) -> str:
+def _hub() -> str:
+    """The server that will be asked: the hub's, or the mirror that HF_ENDPOINT names."""
+    return urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
+
+
+def model_cards(store: ModelStore, cut_out: bool = True) -> str:
     """The list as cards: title, state, memory, and what is wrong with a damaged one."""
-    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store)}</div>'
+    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store) if cut_out else ""}</div>'
 
 
 def _model_card(entry: ModelEntry) -> str:
@@ -121,18 +142,28 @@ class ModelsEvents:
     def wire(self, opened: Any) -> None:
         """Connect the page's events; `opened` is that of a tab being opened."""
         p = self.panel
-        lists = [p.use, p.model, p.cards]
-        shim.on(p.use.input, lambda name: name, [p.use], [p.model])
-        shim.on(p.model.input, lambda name: name, [p.model], [p.use])
+        lists = [*self._choosers, p.cards]
+        if p.use is not None:
+            shim.on(p.use.input, lambda name: name, [p.use], [p.model])
+            shim.on(p.model.input, lambda name: name, [p.model], [p.use])
         shim.on(p.consent.change, lambda yes: shim.update(interactive=bool(yes)), [p.consent], [p.fetch])
-        shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
+        if p.point is not None:
+            shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
         shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
         shim.on(p.stop.click, self.stop, None, [p.stop], now=True)
         shim.on(opened, self.refresh, None, [p.wanted, *lists])
 
+    @property
+    def _choosers(self) -> list[Any]:
+        return [] if self.panel.use is None else [self.panel.use, self.panel.model]
+
+    @property
+    def _then(self) -> str:
+        return ". Press Refresh in the panel to find it there." if self.panel.use is None else ", and chosen."
+
     def refresh(self) -> dict[Any, Any]:
         """The lists as they are now: a page that is opened again shows what was installed meanwhile."""
-        return {self.panel.wanted: shim.update(choices=offered(self.store))} | self._lists(None)
+        return {self.panel.wanted: shim.update(choices=offered(self.store, self.panel.cut_out))} | self._lists(None)
 
     def point_to(self, folder: str) -> dict[Any, Any]:
         """Add a folder of the painter's."""
@@ -140,7 +171,7 @@ class ModelsEvents:
         if not folder.strip():
             raise BadSettings("Give the folder's whole path first.")
         entry = self.store.point_to(Path(folder.strip()))
-        return {p.message: markup.message(f"{entry.title} is in the list, and chosen.", "done"), p.folder: ""} | self._lists(entry.name)
+        return {p.message: markup.message(f"{entry.title} is in the list{self._then}", "done"), p.folder: ""} | self._lists(entry.name)
 
     def fetch(self, name: str, consent: bool) -> Iterator[dict[Any, Any]]:
         """Download, with progress; without consent nothing touches the network."""
@@ -161,9 +192,9 @@ class ModelsEvents:
         yield end | {p.fetching: "", p.consent: False, p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=False, value="Stop")}
 
     def _installed(self, name: str) -> dict[Any, Any]:
-        p, left = self.panel, offered(self.store)
+        p, left = self.panel, offered(self.store, self.panel.cut_out)
         paints = any(name == one for _, one in choices(self.store))
-        said = "The model is installed, and chosen." if paints else "It is installed, and used from the next picture on."
+        said = f"The model is installed{self._then}" if paints else "It is installed, and used from the next picture on."
         rest = {p.wanted: shim.update(choices=left, value=left[0][1] if left else None)}
         return {p.message: markup.message(said, "done")} | rest | self._lists(name if paints else None)
 
@@ -194,5 +225,5 @@ class ModelsEvents:
 
     def _lists(self, chosen: str | None) -> dict[Any, Any]:
         """The lists anew; None leaves the choice as it is."""
-        p, new = self.panel, {"choices": choices(self.store)} | ({"value": chosen} if chosen else {})
-        return {p.use: shim.update(**new), p.model: shim.update(**new), p.cards: model_cards(self.store)}
+        new = {"choices": choices(self.store)} | ({"value": chosen} if chosen else {})
+        return {chooser: shim.update(**new) for chooser in self._choosers} | {self.panel.cards: model_cards(self.store, self.panel.cut_out)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from abc import ABCMeta
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,33 +21,74 @@ def supported(callable_: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def _hands_over_files(zone: gr.Image) -> gr.Image:
-    """Make an image component's value what was uploaded, undecoded: the FILE's `Path`, the data: text of gradio 3, or None. Only our own decoder reads
-    what a stranger sends; and a request from outside can hold texts, but never a `Path`.
+@functools.lru_cache(maxsize=1)
+def _zone_class() -> type[gr.Image]:
+    """gr.Image whose value is what was uploaded, undecoded: the file's `Path`, the data: text of gradio 3, or None. Only our own decoder reads what a
+    stranger sends; and a request from outside can hold texts, but never a `Path`.
 
-    Methods are replaced on the instance; a subclass would make gradio write a stub file beside this module.
+    It is a class and not a changed instance, because gradio makes a session's component anew from its class at every update. It keeps the name and the
+    module of gr.Image, by which gradio finds the page's part; and gradio's own metaclass is passed over, which would write a stub file beside this module.
     """
-    keep = getattr(zone, "async_move_resource_to_block_cache", None)
 
-    def given(payload: Any) -> Path | str | None:
+    def preprocess(self: Any, payload: Any) -> Path | str | None:
         return payload if isinstance(payload, str) or payload is None else Path(payload.path)
 
-    async def move(source: str | Path | None) -> str | None:
+    async def move(self: Any, source: str | Path | None) -> str | None:
         if source is not None and "://" in str(source):
             raise BadPicture("The studio fetches nothing from the network. Save the picture, then drop the file.")
-        assert keep is not None
-        return await keep(source)
+        return await keep(self, source)
 
-    vars(zone).update(preprocess=given, **({"async_move_resource_to_block_cache": move} if keep else {}))
-    return zone
+    keep = getattr(gr.Image, "async_move_resource_to_block_cache", None)
+    ours: dict[str, Any] = {"preprocess": preprocess, "__module__": gr.Image.__module__, "__doc__": gr.Image.__doc__}
+    if keep is not None:
+        ours["async_move_resource_to_block_cache"] = move
+    return ABCMeta.__new__(type(gr.Image), gr.Image.__name__, (gr.Image,), ours)
 
 
 def picture_zone(label: str, elem_id: str, height: int, placeholder: str, webcam: bool = True, **more: Any) -> gr.Image:
-    """A drop zone for one picture: drop, paste, file, and the camera where `webcam`."""
+    """A drop zone for one picture: drop, paste, file, and the camera where `webcam`. Its value is a `Path`, a data: text (gradio 3), or None."""
     sources = ["upload", "webcam", "clipboard"] if webcam else ["upload", "clipboard"]
     options = supported(gr.Image.__init__, sources=sources, source="upload", placeholder=placeholder, image_mode=None, buttons=["fullscreen"], format="png")
-    classes = ["refonly-zone"]
-    return _hands_over_files(gr.Image(label=label, elem_id=elem_id, elem_classes=classes, height=height, type="filepath", interactive=True, **options, **more))
+    fixed = {"elem_classes": ["refonly-zone"], "type": "filepath", "interactive": True}
+    return _zone_class()(label=label, elem_id=elem_id, height=height, **fixed, **options, **more)
+
+
+Titled = Sequence[tuple[str, str]]
+"""(title, value) of each choice."""
+
+
+def titled_dropdown(choices: Titled, value: str, label: str, elem_id: str, **more: Any) -> gr.Dropdown:
+    """A dropdown that shows titles and holds values. A value beside the choices may be set from outside (it came from an earlier picture)."""
+    box = gr.Dropdown(list(choices), value=value, label=label, elem_id=elem_id, allow_custom_value=True, **supported(gr.Dropdown.__init__, **more))
+    if choices and isinstance(box.choices[0], str):
+        _give_titles(box)
+        vars(box)["choices"] = _remember(box, choices)
+    return box
+
+
+def _give_titles(box: Any) -> None:
+    """gradio 3 knows plain choices only. What travels to the page are titles; everything on this side are values, the component's own `value` too."""
+    config = box.get_config
+
+    def title_of(value: Any) -> Any:
+        return next((title for title, known in box.refonly_titles.items() if known == value), value)
+
+    vars(box).update(
+        refonly_titles={},
+        preprocess=lambda title: box.refonly_titles.get(title, title),
+        postprocess=title_of,
+        get_config=lambda: config() | {"value": title_of(box.value)},
+    )
+
+
+def _remember(box: Any, choices: Titled) -> list[str]:
+    box.refonly_titles.update(choices)  # what was once a choice stays known: another tab may still show it
+    return [title for title, _ in choices]
+
+
+def titled_choices(box: Any, choices: Titled) -> Any:
+    """New choices for a `titled_dropdown`."""
+    return update(choices=_remember(box, choices) if hasattr(box, "refonly_titles") else list(choices))
 
 
 def picture_view(label: str, elem_id: str, **more: Any) -> gr.Image:

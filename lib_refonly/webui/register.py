@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modules import script_callbacks
 
-from lib_refonly.webui import api, options, xyz
+from lib_refonly.webui import api, options, tabs, xyz
 from lib_refonly.webui.script import RefOnlyScript
 
 
@@ -12,4 +12,5 @@ def register() -> None:
     script_callbacks.on_cfg_denoiser(RefOnlyScript.on_step)
     script_callbacks.on_before_ui(xyz.add_axes)
     script_callbacks.on_ui_settings(options.add_options)
+    script_callbacks.on_ui_tabs(tabs.build_tab)
     script_callbacks.on_app_started(api.add_routes)

@@ -1,0 +1,128 @@
+// Pictures on their way inside a WebUI: from galleries and samples into the Reference Only panels, and from there to img2img.
+// The studio does not load this file. The zones' side of it is in refonly.js (window.refonlyGive).
+(() => {
+  "use strict";
+  const TABS = ["txt2img", "img2img"];
+  const GALLERIES = ["txt2img", "img2img", "extras"];
+  const STYLE = `.gradio-container.gradio-container {
+    .refonly-button { padding: 4px 12px; font-size: 13px; line-height: 1.5; cursor: pointer; border-radius: var(--button-small-radius); color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); border: var(--button-border-width, 1px) solid var(--button-secondary-border-color); }
+    .refonly-button:hover { background: var(--button-secondary-background-fill-hover); border-color: var(--button-secondary-border-color-hover); }
+    .refonly-send { display: flex; flex-wrap: wrap; gap: 6px; }
+    .refonly-send .refonly-button { padding: 1px 10px; font-size: 12px; color: var(--body-text-color-subdued); }
+    .refonly-zone:not(:has(img)) + .refonly-send, .gradio-gallery:not(:has(img)) ~ .refonly-send, [id$="_results_panel"]:not(:has(.gradio-gallery img)) .refonly-send { display: none; }
+  }`;
+  const byId = (id) => document.getElementById(id);
+
+  async function fileFrom(source, name) {
+    const picture = await (await fetch(source)).blob();
+    return new File([picture], `${name}.${picture.type.split("/")[1] ?? "png"}`, { type: picture.type });
+  }
+
+  // --- the panel of a tab ------------------------------------------------------------------------------------------------------------------
+  const zoneOf = (tab, part) => byId(`refonly-${tab}-${part === "drawing" ? "drawing" : "unit-1-picture"}`);
+
+  function showPanel(tab) {
+    window[`switch_to_${tab}`]?.();
+    const panel = byId(`refonly-${tab}-panel`);
+    if (panel?.visibleCheckbox && window.inputAccordionChecked) {
+      window.inputAccordionChecked(panel.id, true);
+    } else {
+      const box = document.querySelector(`#refonly-${tab}-panel-checkbox input`);
+      if (box && !box.checked) box.click();
+    }
+    panel?.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+  }
+
+  async function toPanel(tab, part, source) {
+    showPanel(tab);
+    await window.refonlyGive?.(zoneOf(tab, part), await fileFrom(source, part));
+  }
+
+  async function toImg2img(source, name) {
+    window.switch_to_img2img?.();
+    const place = byId("img2img_image");
+    if (place) await window.refonlyGive?.(place, await fileFrom(source, name));
+  }
+
+  // --- where a picture comes from ----------------------------------------------------------------------------------------------------------
+  function chosenIn(gallery) {
+    const box = byId(`${gallery}_gallery`);
+    const picture = box?.querySelector(".thumbnail-item.selected img") ?? box?.querySelector(".preview img") ?? box?.querySelector("img");
+    return picture?.src;
+  }
+
+  async function trySample(card, tab) {
+    const source = (role) => card.querySelector(`[data-refonly-role="${role}"]`).src;
+    await toPanel(tab, "reference", source("reference"));
+    await toPanel(tab, "drawing", source("drawing"));
+    if (tab === "img2img") await toImg2img(source("drawing"), "drawing");
+  }
+
+  // --- buttons -----------------------------------------------------------------------------------------------------------------------------
+  function row(...buttons) {
+    const made = document.createElement("div");
+    made.className = "refonly-send";
+    for (const [text, act] of buttons) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "refonly-button";
+      button.textContent = text;
+      button.addEventListener("click", act);
+      made.append(button);
+    }
+    return made;
+  }
+
+  function addAfter(place, ...buttons) {
+    if (place && !place.nextElementSibling?.classList.contains("refonly-send")) place.after(row(...buttons));
+  }
+
+  function underGallery(gallery) {
+    const tab = gallery === "img2img" ? "img2img" : "txt2img";
+    const send = (part) => () => {
+      const source = chosenIn(gallery);
+      if (source) toPanel(tab, part, source);
+    };
+    addAfter(byId(`image_buttons_${gallery}`), ["→ RefOnly reference", send("reference")], ["→ RefOnly drawing", send("drawing")]);
+  }
+
+  function underZone(zone, name) {
+    addAfter(zone, [`${name} → img2img`, () => {
+      const source = zone.querySelector("img")?.src;
+      if (source) toImg2img(source, name);
+    }]);
+  }
+
+  // The host reads its list of checkpoints anew when its own button says so; then the new one can be chosen.
+  function listExample() {
+    for (const message of document.querySelectorAll("[data-refonly-installed]")) {
+      message.removeAttribute("data-refonly-installed");
+      byId("refresh_sd_model_checkpoint")?.click();
+    }
+  }
+
+  function addButtons() {
+    if (!byId("refonly-send-style")) {
+      const style = document.createElement("style");
+      style.id = "refonly-send-style";
+      style.textContent = STYLE;
+      document.head.append(style);
+    }
+    GALLERIES.forEach(underGallery);
+    for (const tab of TABS) {
+      underZone(byId(`refonly-${tab}-drawing`), "drawing");
+      document.querySelectorAll(`[id^="refonly-${tab}-unit-"][id$="-picture"]`).forEach((zone) => underZone(zone, "reference"));
+    }
+    listExample();
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-refonly-try], [data-refonly-load]");
+    if (!button) return;
+    if (button.dataset.refonlyTry) trySample(button.closest(".refonly-sample"), button.dataset.refonlyTry);
+    else window.selectCheckpoint?.(button.dataset.refonlyLoad);
+  });
+
+  window.onUiLoaded?.(addButtons);
+  window.onAfterUiUpdate?.(addButtons);
+})();

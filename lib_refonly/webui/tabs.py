@@ -1,0 +1,65 @@
+"""The extension's own tab. The page itself is `ui.start_panel`; here is what it asks of the WebUI."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lib_refonly.models.offers import fetch, find_offer
+from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.ui.models_panel import ModelsEvents
+from lib_refonly.ui.samples import find_samples
+from lib_refonly.ui.start_panel import Example, build_start_panel
+from lib_refonly.webui.context import context
+
+_EXAMPLE = "refonly-tiny-base"
+_SHARED = ("listen", "share", "ngrok", "server_name", "hide_ui_dir_config")
+_FORGE = (
+    "Not for this WebUI: Forge loads no UNet as narrow as the small example checkpoint's, so the built-in model has nothing to paint on here. "
+    "Download the authors' model below, and load any Stable Diffusion 1.x or 2.x checkpoint."
+)
+
+
+def build_tab() -> list[tuple[Any, str, str]]:
+    """For the host's on_ui_tabs."""
+    store = context().store
+    example = Example(install_example, _FORGE if "modules_forge" in sys.modules else "")
+    with gr.Blocks(analytics_enabled=False) as page:
+        panel = build_start_panel(store, find_samples(EMBEDDED / "samples"), example, may_point())
+        ModelsEvents(panel.models, store, _download).wire(page.load)
+    for part in page.blocks.values():
+        part.do_not_save_to_config = True  # type: ignore[attr-defined] the host's: no line for them in ui-config.json
+    return [(page, "RefOnly", "refonly")]
+
+
+def may_point() -> bool:
+    """Whether only who sits at this machine sees the page."""
+    from modules import shared
+
+    return not any(getattr(shared.cmd_opts, name, None) for name in _SHARED)
+
+
+def install_example() -> str:
+    """Convert the example into the host's folder of checkpoints, and have it listed. Returns its name in the list.
+
+    Raises:
+        CannotWrite: disk full, no permission.
+    """
+    from modules import sd_models, shared
+
+    from lib_refonly.refonly.convert import to_ldm
+
+    folder = Path(getattr(shared.cmd_opts, "ckpt_dir", None) or sd_models.model_path)
+    out = to_ldm(EMBEDDED / "tiny-base", folder / f"{_EXAMPLE}.safetensors")
+    sd_models.list_models()
+    listed = (info.title for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == out.resolve())
+    return next(listed, out.name)
+
+
+def _download(name: str, report: Callable[[int, int], None]) -> None:
+    """Fetch what the list offers. The page calls this only after the painter has consented."""
+    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True)
