@@ -5,11 +5,12 @@
   const TABS = ["txt2img", "img2img"];
   const GALLERIES = ["txt2img", "img2img", "extras"];
   const STYLE = `.gradio-container.gradio-container {
-    .refonly-button { padding: 4px 12px; font-size: 13px; line-height: 1.5; cursor: pointer; border-radius: var(--button-small-radius); color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); border: var(--button-border-width, 1px) solid var(--button-secondary-border-color); }
-    .refonly-button:hover { background: var(--button-secondary-background-fill-hover); border-color: var(--button-secondary-border-color-hover); }
-    .refonly-send { display: flex; flex-wrap: wrap; gap: 6px; }
-    .refonly-send .refonly-button { padding: 1px 10px; font-size: 12px; color: var(--body-text-color-subdued); }
-    .refonly-zone:not(:has(img)) + .refonly-send, .gradio-gallery:not(:has(img)) ~ .refonly-send, [id$="_results_panel"]:not(:has(.gradio-gallery img)) .refonly-send { display: none; }
+    .refonly-button { padding: 4px 12px; font-size: 13px; line-height: 1.5; cursor: pointer; border-radius: 6px; color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); border: 1px solid var(--border-color-primary); }
+    .refonly-button:hover { background: var(--button-secondary-background-fill-hover); border-color: var(--color-accent); }
+    .refonly-send { display: flex; flex-wrap: wrap; gap: 6px; margin: 4px 0; }
+    .refonly-send .refonly-button { padding: 1px 10px; font-size: 12px; }
+    .image-buttons + .refonly-send { justify-content: center; }
+    .refonly-zone:not(:has(img)) + .refonly-send, [id$="_results_panel"]:not(:has(.gradio-gallery img)) .refonly-send { display: none; }
   }`;
   const byId = (id) => document.getElementById(id);
 
@@ -93,14 +94,6 @@
     }]);
   }
 
-  // The host reads its list of checkpoints anew when its own button says so; then the new one can be chosen.
-  function listExample() {
-    for (const message of document.querySelectorAll("[data-refonly-installed]")) {
-      message.removeAttribute("data-refonly-installed");
-      byId("refresh_sd_model_checkpoint")?.click();
-    }
-  }
-
   function addButtons() {
     if (!byId("refonly-send-style")) {
       const style = document.createElement("style");
@@ -113,7 +106,6 @@
       underZone(byId(`refonly-${tab}-drawing`), "drawing");
       document.querySelectorAll(`[id^="refonly-${tab}-unit-"][id$="-picture"]`).forEach((zone) => underZone(zone, "reference"));
     }
-    listExample();
   }
 
   document.addEventListener("click", (event) => {

@@ -36,7 +36,7 @@ class Session:
         self.anatomy, self.plan, self.roles = anatomy, plan.active(), roles
         self.calls = 0
         self._stack: ExitStack | None = None
-        self._call: Call | None = None
+        self._now = _Now()
         pictures = (picture for prompt in self.plan.image_prompts for picture in prompt.pictures)
         self._timed = any(one.window != Window() for one in (*self.plan.image_prompts, *self.plan.input_features, *pictures))
         _check_widths(anatomy, self.plan)
@@ -52,7 +52,7 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        stack, self._stack, self._call = self._stack, None, None
+        stack, self._stack, self._now.call = self._stack, None, None
         if stack is not None:
             stack.close()
 
@@ -61,7 +61,7 @@ class Session:
             for site in self.anatomy.sites:
                 strength = prompt.strength * at_site(prompt.site_weights, site.name)
                 if strength and any(picture.weight_at(site.name) for picture in prompt.pictures):
-                    yield _SiteInjection(self, site, prompt, strength)
+                    yield _SiteInjection(self._now, self.anatomy.context, site, prompt, strength)
 
     def _install(self, stack: ExitStack) -> None:
         def keep(handle: Any) -> None:
@@ -83,23 +83,29 @@ class Session:
         # Reading the timestep waits for a GPU to catch up: only where a window asks for it.
         progress = progress_of(timestep) if self._timed else 0.0
         roles = self.roles(rows) if callable(self.roles) else self.roles
-        self._call = Call(spread_roles(roles, rows), height, width, progress)
+        self._now.call = Call(spread_roles(roles, rows), height, width, progress)
         self.calls += 1
 
     def _add_features(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
-        call = self.call
+        call = self._now.get()
         for feature in self.plan.input_features:
             reached = call.reached(feature.roles) if feature.window.holds(call.progress) else []
             if reached:
                 out = _add_rows(out, _weighed(feature, out), reached)
         return out
 
-    @property
-    def call(self) -> Call:
-        """The UNet call under way."""
-        if self._call is None:
+
+class _Now:
+    """The UNet call under way. Apart from the session, so that what sits in the layers doesn't refer back to it: a session that is done with is freed
+    at once, K and V with it, and not when Python happens to look for cycles."""
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+
+    def get(self) -> Call:
+        if self.call is None:
             raise RuntimeError("A block of the UNet was called outside a call of the UNet itself")
-        return self._call
+        return self.call
 
 
 _OF_THE_TEXT_S_LENGTH = ("attention_mask", "mask", "value")
@@ -109,8 +115,8 @@ _OF_THE_TEXT_S_LENGTH = ("attention_mask", "mask", "value")
 class _SiteInjection:
     """One image prompt at one attn2."""
 
-    def __init__(self, session: Session, site: Site, prompt: ImagePrompt, strength: float) -> None:
-        self.session, self.site, self.prompt, self.strength = session, site, prompt, strength
+    def __init__(self, now: _Now, context: str, site: Site, prompt: ImagePrompt, strength: float) -> None:
+        self.now, self.context, self.site, self.prompt, self.strength = now, context, site, prompt, strength
         self._pictures = tuple(p for p in prompt.pictures if p.weight_at(site.name) > 0)
         self._kv: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self._biases: dict[tuple[Any, ...], tuple[Tensor | None, Tensor | None]] = {}
@@ -123,7 +129,7 @@ class _SiteInjection:
 
     def cut_text(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """attn2's context down to one token where nothing of the text's attention is kept."""
-        call, prompt = self.session.call, self.prompt
+        call, prompt = self.now.get(), self.prompt
         if (
             not prompt.replace
             or self.strength != 1
@@ -133,7 +139,7 @@ class _SiteInjection:
             or len(call.reached(prompt.roles)) < len(call.roles)
         ):
             return None
-        name = self.session.anatomy.context
+        name = self.context
         if isinstance(kwargs.get(name), Tensor):
             return args, kwargs | {name: kwargs[name][:, :1]}
         if len(args) > 1 and isinstance(args[1], Tensor):
@@ -144,7 +150,7 @@ class _SiteInjection:
         self._q = q
 
     def mix_in(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        call, q, base = self.session.call, self._q, args[0]
+        call, q, base = self.now.get(), self._q, args[0]
         self._q = None
         pictures, reached = self._acting(call), call.reached(self.prompt.roles)
         if not pictures or not reached:

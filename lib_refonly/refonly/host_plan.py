@@ -64,6 +64,17 @@ def on_canvas(picture: Image.Image, size: Size, fitting: str) -> Image.Image:
     return box.apply(keep_thin_lines(picture, box))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Inpainting only the masked part: what is painted is `box` (left, top, right, bottom) of a picture of size `whole`."""
+
+    whole: Size
+    box: tuple[int, int, int, int]
+
+    def of(self, laid_out: Image.Image) -> Image.Image:
+        return laid_out.crop(self.box)
+
+
 @dataclass
 class Conditions:
     """What one generation injects. `references`: for each unit its image tokens, [1, n, width]. `lines`: the blueprint, or None.
@@ -78,35 +89,46 @@ class Conditions:
     encoder: BlueprintEncoder | None
 
     def __post_init__(self) -> None:
-        self._features: dict[Size, Tensor] = {}
+        self._features: dict[tuple[Size, Part | None], Tensor] = {}
 
-    def plan(self, size: Size, prompts: Callable[[Conditions, Size], tuple[ImagePrompt, ...]] | None = None) -> Plan:
+    def plan(self, size: Size, prompts: Prompts | None = None, part: Part | None = None) -> Plan:
         """For a pass of `size` (width, height) pixels. `prompts` makes the image prompts; by default they replace the text."""
-        return Plan((prompts or replacing)(self, size), self._line_features(size))
+        return Plan((prompts or replacing)(self, size, part), self._line_features(size, part))
 
-    def mask(self, unit: Unit, size: Size) -> Tensor | None:
+    def mask(self, unit: Unit, size: Size, part: Part | None = None) -> Tensor | None:
         """Where a unit acts on the canvas, [H, W] in [0, 1]. Masks are drawn on the result's shape and stretched to it."""
         if unit.mask is None:
             return None
-        return torch.from_numpy(np.asarray(unit.mask.convert("L").resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255)
+        mask = unit.mask.convert("L")
+        if part is not None:
+            mask = part.of(mask.resize(part.whole, Image.Resampling.BILINEAR))
+        return torch.from_numpy(np.asarray(mask.resize(size, Image.Resampling.BILINEAR), dtype=np.float32) / 255)
 
-    def _line_features(self, size: Size) -> tuple[InputFeature, ...]:
+    def _line_features(self, size: Size, part: Part | None) -> tuple[InputFeature, ...]:
         s = self.settings
         if self.lines is None or self.encoder is None or not s.line_strength:
             return ()
-        if size not in self._features:
+        key = (size, part)
+        if key not in self._features:
             weight = next(self.encoder.parameters())
-            drawn = blueprint_tensor(on_canvas(self.lines, size, s.fitting)).to(weight.device, weight.dtype)
+            canvas = on_canvas(self.lines, size, s.fitting) if part is None else _of_whole(self.lines, size, s.fitting, part)
             with torch.no_grad():
-                self._features[size] = self.encoder(drawn)
+                self._features[key] = self.encoder(blueprint_tensor(canvas).to(weight.device, weight.dtype))
         # Unconditional rows see the lines too: CFG then pushes towards the reference, as "reference guidance" in the studio.
-        return (InputFeature(self._features[size], s.line_strength, window=Window(s.line_start, s.line_end), roles=_EVERY_ROW),)
+        return (InputFeature(self._features[key], s.line_strength, window=Window(s.line_start, s.line_end), roles=_EVERY_ROW),)
 
 
-def replacing(conditions: Conditions, size: Size) -> tuple[ImagePrompt, ...]:
+Prompts = Callable[[Conditions, Size, "Part | None"], tuple[ImagePrompt, ...]]
+
+
+def _of_whole(lines: Image.Image, size: Size, fitting: str, part: Part) -> Image.Image:
+    return on_canvas(part.of(on_canvas(lines, part.whole, fitting)), size, "stretch")
+
+
+def replacing(conditions: Conditions, size: Size, part: Part | None = None) -> tuple[ImagePrompt, ...]:
     """One prompt in the text's place, in which the references share one attention: a full model's."""
     pictures = tuple(
-        ImageTokens(tokens, unit.settings.weight, _on(conditions.mask(unit, size), tokens), unit.settings.window, block_weights(unit.settings.blocks))
+        ImageTokens(tokens, unit.settings.weight, _on(conditions.mask(unit, size, part), tokens), unit.settings.window, block_weights(unit.settings.blocks))
         for unit, tokens in zip(conditions.units, conditions.references, strict=True)
     )
     return (ImagePrompt(pictures, conditions.settings.strength),) if pictures else ()

@@ -14,6 +14,7 @@ from lib_refonly.ui import markup, shim
 from lib_refonly.ui.settings_form import SettingsForm
 
 FIRST = "The first that fits"
+_HALF = 240  # pixels; two of them stand side by side in a WebUI's column
 
 
 class Accordion(Protocol):
@@ -42,6 +43,7 @@ class HostPanel:
     enabled: Any
     form: SettingsForm
     drawing: Any = None
+    presets: Any = None
     units: list[tuple[Any, Any, SettingsForm]] = field(default_factory=list)
 
     @property
@@ -57,17 +59,20 @@ def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img
     panel.form.take("enabled", head)
     with head, gr.Column(elem_classes=["refonly-host"]):
         with gr.Row():
-            with gr.Column(min_width=240):
-                text = "Empty takes the picture of img2img" if is_img2img else "Drop, paste, or click"
-                panel.drawing = shim.picture_zone("Line drawing", f"{prefix}-drawing", 240, text, webcam=False)
-            with gr.Column(min_width=240):
+            with gr.Column(min_width=_HALF):
+                label = "Line drawing (empty: the picture above)" if is_img2img else "Line drawing"
+                panel.drawing = shim.picture_zone(label, f"{prefix}-drawing", 260, "Drop, paste, or click", webcam=False)
+                panel.form.make("line_strength")
+            with gr.Column(min_width=_HALF):
                 _units(panel, prefix, units)
-        _main(panel, prefix, answers)
+        models = _main(panel, prefix, answers)
         _lines(panel, answers)
-        _more(panel, prefix, answers)
+        presets = _more(panel, prefix, answers)
         look = gr.Button("Show what the model will see", size="sm", elem_id=f"{prefix}-look")
-        view = gr.HTML("", elem_id=f"{prefix}-view")
+        view = gr.HTML("", elem_id=f"{prefix}-view", elem_classes=["refonly-seen"])
         shim.on(look.click, answers.look, panel.inputs, [view])
+    # The lists of a page that is loaded anew are those of the WebUI's start.
+    shim.on(head.change, lambda: [models(), presets()], None, [panel.form["model"], panel.presets])
     return panel
 
 
@@ -80,35 +85,38 @@ def _units(panel: HostPanel, prefix: str, shown: int) -> None:
                 form = SettingsForm(UnitSettings, name)
                 form.make("weight")
                 with gr.Accordion("When and where it acts", open=False, elem_id=f"{name}-more"):
-                    with gr.Row():
-                        form.make("start", "end")
-                    mask = shim.picture_zone(f"Mask {number}", f"{name}-mask", 150, "White where it acts", webcam=False)
+                    form.make("start", "end")
+                    mask = shim.picture_zone(f"Mask {number} (white: here)", f"{name}-mask", 160, "White where it acts", webcam=False)
                     form.make("blocks")
             panel.units.append((picture, mask, form))
 
 
-def _main(panel: HostPanel, prefix: str, answers: Answers) -> None:
-    with gr.Row():
-        model = gr.Dropdown(
-            choices=_models(answers), value="", label="Model", elem_id=f"{prefix}-model", **shim.supported(gr.Dropdown.__init__, filterable=True)
-        )
-        panel.form.take("model", model)
-        refresh = gr.Button("Refresh", size="sm", elem_id=f"{prefix}-refresh", min_width=80)
-    with gr.Row():
-        panel.form.make("strength", "line_strength")
-    shim.on(refresh.click, lambda: shim.update(choices=_models(answers)), None, [model])
+def _main(panel: HostPanel, prefix: str, answers: Answers) -> Callable[[], Any]:
+    """Returns what brings the list of models up to date."""
 
+    def models() -> shim.Titled:
+        return [(FIRST, ""), *answers.models()]
 
-def _models(answers: Answers) -> list[tuple[str, str]]:
-    return [(FIRST, ""), *answers.models()]
+    def now() -> Any:
+        return shim.titled_choices(model, models())
+
+    with gr.Row(elem_classes=["refonly-line"]):
+        with gr.Column(min_width=_HALF), gr.Row(elem_classes=["refonly-line"]):
+            model = shim.titled_dropdown(models(), "", "Model", f"{prefix}-model", scale=4, min_width=120)
+            refresh = gr.Button("Refresh", size="sm", elem_id=f"{prefix}-refresh", elem_classes=["refonly-small"], scale=1, min_width=80)
+        with gr.Column(min_width=_HALF):
+            panel.form.make("strength")
+    panel.form.take("model", model)
+    shim.on(refresh.click, now, None, [model])
+    return now
 
 
 def _lines(panel: HostPanel, answers: Answers) -> None:
     prefix = panel.form.prefix
     with gr.Accordion("Lines", open=False, elem_id=f"{prefix}-lines"):
         with gr.Row():
-            choices = [*PREPROCESSORS, *answers.preprocessors()]
-            panel.form.take("preprocessor", gr.Dropdown(choices=choices, value=choices[0], label="Preprocessor", elem_id=f"{prefix}-preprocessor"))
+            choices = [(name, name) for name in (*PREPROCESSORS, *answers.preprocessors())]
+            panel.form.take("preprocessor", shim.titled_dropdown(choices, PREPROCESSORS[0], "Preprocessor", f"{prefix}-preprocessor", min_width=_HALF))
             panel.form.make("polarity")
         for pair in (("line_block", "line_c"), ("line_start", "line_end")):
             with gr.Row():
@@ -116,37 +124,50 @@ def _lines(panel: HostPanel, answers: Answers) -> None:
         panel.form.make("fitting")
 
 
-def _more(panel: HostPanel, prefix: str, answers: Answers) -> None:
+def _more(panel: HostPanel, prefix: str, answers: Answers) -> Callable[[], Any]:
     with gr.Accordion("More", open=False, elem_id=f"{prefix}-more"):
         with gr.Row():
             panel.form.make("background", "fit")
         with gr.Row():
             panel.form.make("passes", "must")
-        _presets(panel, prefix, answers)
+        return _presets(panel, prefix, answers)
 
 
-def _presets(panel: HostPanel, prefix: str, answers: Answers) -> None:
-    with gr.Row():
-        chosen = gr.Dropdown(choices=list(answers.presets()), value=None, label="Preset", elem_id=f"{prefix}-preset")
-        name = gr.Textbox(label="New preset", elem_id=f"{prefix}-preset-name", max_lines=1)
-        save = gr.Button("Save", size="sm", elem_id=f"{prefix}-preset-save", min_width=60)
-        delete = gr.Button("Delete", size="sm", elem_id=f"{prefix}-preset-delete", min_width=60)
-    message = gr.HTML("", elem_id=f"{prefix}-preset-message")
+def _presets(panel: HostPanel, prefix: str, answers: Answers) -> Callable[[], Any]:
+    """Returns what brings the list of presets up to date."""
+    with gr.Row(elem_classes=["refonly-line"]):
+        chosen = gr.Dropdown(choices=list(answers.presets()), value=None, label="Preset", elem_id=f"{prefix}-preset", scale=4, min_width=120)
+        delete = gr.Button("Delete", size="sm", elem_id=f"{prefix}-preset-delete", elem_classes=["refonly-small"], scale=1, min_width=80)
+        name = gr.Textbox(label="New preset", elem_id=f"{prefix}-preset-name", max_lines=1, scale=4, min_width=120)
+        save = gr.Button("Save", size="sm", elem_id=f"{prefix}-preset-save", elem_classes=["refonly-small"], scale=1, min_width=80)
+    said = gr.HTML("", elem_id=f"{prefix}-preset-message", elem_classes=["refonly-said"])
     # Presets hold the panel's own settings: pictures and units belong to a job.
-    kept = [panel.form[field] for field in panel.form.fields if field != "enabled"]
+    fields = [field for field in panel.form.fields if field != "enabled"]
+    kept = [panel.form[field] for field in fields]
 
     def load(preset: str | None) -> list[Any]:
         values = answers.load_preset(preset) if preset else {}
-        return [shim.update(value=values[field]) if field in values else shim.update() for field in panel.form.fields if field != "enabled"]
+        return [shim.update(value=values[field]) if field in values else shim.update() for field in fields]
 
     def keep(wanted: str, *values: Any) -> list[Any]:
-        said = answers.save_preset(wanted, dict(zip((f for f in panel.form.fields if f != "enabled"), values, strict=True)))
-        return [shim.update(choices=list(answers.presets())), markup.message(said, "error" if said else "done")]
+        error = answers.save_preset(wanted, dict(zip(fields, values, strict=True)))
+        if error:
+            return [shim.update(), shim.update(), markup.message(error)]
+        return [shim.update(choices=list(answers.presets()), value=wanted.strip()), "", markup.message(f"{wanted.strip()} is saved.", "done")]
 
     def drop(preset: str | None) -> list[Any]:
-        said = answers.delete_preset(preset) if preset else ""
-        return [shim.update(choices=list(answers.presets()), value=None), markup.message(said)]
+        if not preset:
+            return [shim.update(), markup.message("Choose the preset that is to be deleted.")]
+        error = answers.delete_preset(preset)
+        done = markup.message(error) if error else markup.message(f"{preset} is deleted.", "done")
+        return [shim.update(choices=list(answers.presets()), value=None), done]
 
-    shim.on(chosen.change, load, [chosen], kept)
-    shim.on(save.click, keep, [name, *kept], [chosen, message])
-    shim.on(delete.click, drop, [chosen], [chosen, message])
+    def now() -> Any:
+        return shim.update(choices=list(answers.presets()))
+
+    shim.on(chosen.focus, now, None, [chosen])
+    shim.on(chosen.change, load, [chosen], kept, live=True)
+    shim.on(save.click, keep, [name, *kept], [chosen, name, said])
+    shim.on(delete.click, drop, [chosen], [chosen, said])
+    panel.presets = chosen
+    return now

@@ -37,6 +37,7 @@ class ModelsPanel:
     cut_out: bool
     cards: Any
     message: Any
+    more: Any
     wanted: Any
     consent: Any
     fetch: Any
@@ -81,17 +82,17 @@ def build_models_panel(store: ModelStore, model: Any, may_point: bool, cut_out: 
             use = None if model is None else gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
             cards = gr.HTML(model_cards(store, cut_out), elem_id="refonly-models-cards")
         with gr.Column(scale=5, min_width=320, elem_classes=["refonly-section"]):
-            with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]):
+            with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]) as more:
                 fetched = _download_part(wanted)
             folder, point = _point_part() if may_point else (None, None)
-    return ModelsPanel(model, use, cut_out, cards, message, *fetched, folder, point)
+    return ModelsPanel(model, use, cut_out, cards, message, more, *fetched, folder, point)
 
 
 def _point_part() -> tuple[Any, Any]:
     with gr.Column(elem_classes=["refonly-section"]):
         gr.HTML(markup.heading("Use a model you have"))
         hint = "The folder that holds unet, vae and image_encoder, or a converted .safetensors file."
-        folder = gr.Textbox(label="Folder or file on this machine", info=hint, elem_id="refonly-models-folder")
+        folder = gr.Textbox(label="Folder or file on this machine", info=hint, max_lines=1, elem_id="refonly-models-folder")
         return folder, gr.Button("Add to the list", elem_id="refonly-models-point")
 
 
@@ -149,9 +150,9 @@ class ModelsEvents:
         shim.on(p.consent.change, lambda yes: shim.update(interactive=bool(yes)), [p.consent], [p.fetch])
         if p.point is not None:
             shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
-        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
+        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.more, p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
         shim.on(p.stop.click, self.stop, None, [p.stop], now=True)
-        shim.on(opened, self.refresh, None, [p.wanted, *lists])
+        shim.on(opened, self.refresh, None, [p.more, p.wanted, *lists])
 
     @property
     def _choosers(self) -> list[Any]:
@@ -163,7 +164,7 @@ class ModelsEvents:
 
     def refresh(self) -> dict[Any, Any]:
         """The lists as they are now: a page that is opened again shows what was installed meanwhile."""
-        return {self.panel.wanted: shim.update(choices=offered(self.store, self.panel.cut_out))} | self._lists(None)
+        return self._offer() | self._lists(None)
 
     def point_to(self, folder: str) -> dict[Any, Any]:
         """Add a folder of the painter's."""
@@ -192,11 +193,9 @@ class ModelsEvents:
         yield end | {p.fetching: "", p.consent: False, p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=False, value="Stop")}
 
     def _installed(self, name: str) -> dict[Any, Any]:
-        p, left = self.panel, offered(self.store, self.panel.cut_out)
         paints = any(name == one for _, one in choices(self.store))
         said = f"The model is installed{self._then}" if paints else "It is installed, and used from the next picture on."
-        rest = {p.wanted: shim.update(choices=left, value=left[0][1] if left else None)}
-        return {p.message: markup.message(said, "done")} | rest | self._lists(name if paints else None)
+        return {self.panel.message: markup.message(said, "done")} | self._offer(anew=True) | self._lists(name if paints else None)
 
     def _downloading(self, name: str) -> Iterator[tuple[int, int]]:
         if not self._busy.acquire(blocking=False):
@@ -222,6 +221,12 @@ class ModelsEvents:
         """End the download; what has come is kept for the next time."""
         self._stop.set()
         return shim.update(value="Stopping", interactive=False)
+
+    def _offer(self, anew: bool = False) -> dict[Any, Any]:
+        """What is left to download; the whole part goes when that is nothing. `anew`: choose the first."""
+        left = offered(self.store, self.panel.cut_out)
+        first = {"value": left[0][1] if left else None} if anew else {}
+        return {self.panel.wanted: shim.update(choices=left, **first), self.panel.more: shim.update(visible=bool(left))}
 
     def _lists(self, chosen: str | None) -> dict[Any, Any]:
         """The lists anew; None leaves the choice as it is."""

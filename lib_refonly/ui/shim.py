@@ -82,8 +82,11 @@ def _give_titles(box: Any) -> None:
 
 
 def _remember(box: Any, choices: Titled) -> list[str]:
-    box.refonly_titles.update(choices)  # what was once a choice stays known: another tab may still show it
-    return [title for title, _ in choices]
+    """Their titles, each meaning one value. What was once a choice stays known: another tab may still show it."""
+    known: dict[str, str] = box.refonly_titles
+    titles = [title if known.setdefault(title, value) == value else f"{title} ({value})" for title, value in choices]
+    known.update(zip(titles, (value for _, value in choices), strict=True))
+    return titles
 
 
 def titled_choices(box: Any, choices: Titled) -> Any:

@@ -46,7 +46,7 @@ class StartPanel:
 def build_start_panel(store: ModelStore, samples: Sequence[Sample], example: Example, may_point: bool) -> StartPanel:
     """Lay the page out. `may_point`: the painter sits at this machine and may name a folder on it."""
     with gr.Column(elem_classes=["refonly-start"]):
-        gr.HTML(_STYLE + sample_cards(samples), elem_id="refonly-start-samples")
+        gr.HTML(_STYLE + sample_cards(samples, built_in=not example.why_not), elem_id="refonly-start-samples")
         with gr.Column(elem_classes=["refonly-section"], elem_id="refonly-start-example"):
             gr.HTML(example_text(example))
             install = None if example.why_not else gr.Button("Install the small example checkpoint", elem_id="refonly-start-install")
@@ -68,14 +68,15 @@ def installed(name: str) -> str:
     """The message after the example was installed, with a button that loads it. `name`: as in the WebUI's list of checkpoints."""
     said = escape(f"{name} is among your checkpoints now.")
     button = f'<button type="button" class="refonly-button" data-refonly-load="{escape(name)}">Load it</button>'
-    return f'<div class="refonly-message" data-kind="done" role="status" data-refonly-installed><p>{said}</p>{button}</div>'
+    return f'<div class="refonly-message" data-kind="done" role="status"><p>{said}</p>{button}</div>'
 
 
-def sample_cards(samples: Sequence[Sample]) -> str:
-    """The samples as cards. The pictures lie in the page as data, whole: what is shown is what a click hands over."""
+def sample_cards(samples: Sequence[Sample], built_in: bool = True) -> str:
+    """The samples as cards. The pictures lie in the page as data, whole: what is shown is what a click hands over. `built_in`: its model can be used."""
     if not samples:
         return ""
-    hint = "A click opens the tab and fills its Reference Only panel; then press Generate. Made for the built-in model, at 256 × 256."
+    hint = "A click opens the tab and fills its Reference Only panel; then press Generate."
+    hint += " The built-in model paints them at 256 × 256." if built_in else ""
     return f'{markup.heading("Samples", hint)}<div class="refonly-samples">{"".join(map(_sample_card, samples))}</div>'
 
 
@@ -86,7 +87,7 @@ def _sample_card(sample: Sample) -> str:
         for role, path, alt in (("reference", sample.reference, "reference"), ("drawing", sample.lines, "line drawing"))
     )
     buttons = "".join(f'<button type="button" class="refonly-button" data-refonly-try="{tab}">Try in {tab}</button>' for tab in _TABS)
-    return f'<article class="refonly-sample"><h3>{name}</h3><div>{pictures}</div><div>{buttons}</div></article>'
+    return f'<article class="refonly-sample"><h3>{name}</h3><div>{pictures}</div>{buttons}</article>'
 
 
 def _data_uri(path: Path) -> str:
@@ -96,13 +97,13 @@ def _data_uri(path: Path) -> str:
 _STYLE = """<style>
 .gradio-container.gradio-container {
   .refonly-start { gap: 28px; }
-  .refonly-samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); gap: 12px; margin-top: 12px; }
-  .refonly-sample { padding: 12px; border-radius: 14px; border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
-  .refonly-sample h3 { margin: 0 0 8px; font-size: 14px; font-weight: 600; color: var(--body-text-color); }
-  .refonly-sample div { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; }
-  .refonly-sample div + div { margin-top: 8px; }
+  .refonly-samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 10px; margin-top: 12px; }
+  .refonly-sample { display: grid; gap: 6px; padding: 10px; border-radius: 12px; border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
+  .refonly-sample h3 { margin: 0; font-size: 14px; font-weight: 600; color: var(--body-text-color); }
+  .refonly-sample div { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
+  .refonly-sample .refonly-button { padding: 2px 8px; }
   .refonly-sample img { width: 100%; aspect-ratio: 1; object-fit: contain; margin: 0; background: #fff; border-radius: 8px; }
-  .refonly-message .refonly-button { margin-top: 8px; }
+  #refonly-start-message .refonly-message { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 16px; }
   #refonly-start-install { align-self: flex-start; flex-grow: 0; width: auto; }
   #refonly-start-message:not(:has(.refonly-message)) { display: none !important; }
 }

@@ -15,7 +15,7 @@ from lib_refonly.conditioning.plan import ImagePrompt
 from lib_refonly.hosts.stand_in import StandIn
 from lib_refonly.imaging.fit import Size
 from lib_refonly.refonly.blueprint import BlueprintEncoder
-from lib_refonly.refonly.host_plan import Conditions, replacing
+from lib_refonly.refonly.host_plan import Conditions, Part, replacing
 from lib_refonly.refonly.hosted import HostedModel
 from lib_refonly.refonly.image_encoder import ImagePromptSpec, encode, preprocess
 from lib_refonly.refonly.panel import block_weights
@@ -36,7 +36,7 @@ class Loaded(Protocol):
         """Of a prepared reference, [1, n, width]. The image encoder is on the device where it shall run."""
         ...
 
-    def prompts(self, conditions: Conditions, size: Size) -> tuple[ImagePrompt, ...]: ...
+    def prompts(self, conditions: Conditions, size: Size, part: Part | None) -> tuple[ImagePrompt, ...]: ...
 
 
 class FullModel:
@@ -48,8 +48,8 @@ class FullModel:
     def tokens(self, picture: Image.Image, fit: str) -> Tensor:
         return encode(self.image_encoder, preprocess(picture, self.model.prompt_spec, fit))
 
-    def prompts(self, conditions: Conditions, size: Size) -> tuple[ImagePrompt, ...]:
-        return replacing(conditions, size)
+    def prompts(self, conditions: Conditions, size: Size, part: Part | None) -> tuple[ImagePrompt, ...]:
+        return replacing(conditions, size, part)
 
 
 class AdapterModel:
@@ -74,12 +74,12 @@ class AdapterModel:
             self._nothing = self.adapter.to_tokens(unconditional_features(encoder, pixels, self.adapter.reads))
         return self.adapter.to_tokens(image_features(encoder, pixels, self.adapter.reads))
 
-    def prompts(self, conditions: Conditions, size: Size) -> tuple[ImagePrompt, ...]:
+    def prompts(self, conditions: Conditions, size: Size, part: Part | None) -> tuple[ImagePrompt, ...]:
         made: list[ImagePrompt] = []
         for unit, tokens in zip(conditions.units, conditions.references, strict=True):
             assert self._nothing is not None
             strength, settings = conditions.settings.strength * unit.settings.weight, unit.settings
-            mask = conditions.mask(unit, size)
+            mask = conditions.mask(unit, size, part)
             pictures = [(tokens, None if mask is None else mask.to(tokens.device))]
             made += image_prompts(self.adapter, pictures, self._nothing, strength, settings.window, block_weights(settings.blocks))
         return tuple(made)

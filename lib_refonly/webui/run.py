@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib_refonly.errors import BadSettings, PainterError
-from lib_refonly.refonly.host_plan import Conditions, find_lines
+from lib_refonly.refonly.host_plan import Conditions, Part, find_lines
 from lib_refonly.refonly.panel import PanelRequest
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
@@ -97,7 +97,7 @@ class Run:
         if not self._conditions.settings.acts_in(bool(getattr(p, "is_hr_pass", False))):
             return
         with self._host.lent(self._sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
-            plan = self._conditions.plan(size, self._model.prompts).active()
+            plan = self._conditions.plan(size, self._model.prompts, _part(p)).active()
         if not plan:
             return
         self.attached, self.expected = self._host.attach(p, plan, self._model.stand_in), True
@@ -123,3 +123,12 @@ class Run:
             self.calls += self.attached.calls
             self.attached.remove()
             self.attached = None
+
+
+def _part(p: Any) -> Part | None:
+    """What of the picture is painted, when only the masked part is: the host notes where it will paste it."""
+    place, images = getattr(p, "paste_to", None), getattr(p, "init_images", None)
+    if not getattr(p, "inpaint_full_res", False) or getattr(p, "image_mask", None) is None or not place or not images:
+        return None
+    left, top, width, height = place
+    return Part(images[0].size, (left, top, left + width, top + height))

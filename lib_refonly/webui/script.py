@@ -87,10 +87,10 @@ class RefOnlyScript(scripts.Script):
 
 def _undo_at_close(p: Any, run: Run) -> None:
     """When sampling raises, `p.close` is the only thing that the host still calls."""
-    close = p.close
 
     def closing() -> None:
         run.end()
-        close()
+        vars(p).pop("close", None)  # or p would hold itself, and every picture of the run with it, until Python looks for cycles
+        p.close()
 
     p.close = closing

@@ -26,7 +26,7 @@ _FORGE = (
 
 def build_tab() -> list[tuple[Any, str, str]]:
     """For the host's on_ui_tabs."""
-    store = context().store
+    store = context().shelf.store
     example = Example(install_example, _FORGE if "modules_forge" in sys.modules else "")
     with gr.Blocks(analytics_enabled=False) as page:
         panel = build_start_panel(store, find_samples(EMBEDDED / "samples"), example, may_point())
@@ -55,7 +55,9 @@ def install_example() -> str:
 
     folder = Path(getattr(shared.cmd_opts, "ckpt_dir", None) or sd_models.model_path)
     out = to_ldm(EMBEDDED / "tiny-base", folder / f"{_EXAMPLE}.safetensors")
+    chosen = shared.opts.data.get("sd_model_checkpoint")
     sd_models.list_models()
+    shared.opts.data["sd_model_checkpoint"] = chosen  # under --ckpt, listing goes back to that one
     listed = (info.title for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == out.resolve())
     return next(listed, out.name)
 

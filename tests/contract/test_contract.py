@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -331,3 +334,17 @@ def test_each_picture_has_its_own_part_of_the_run_and_its_own_weights_at_sites(s
     alone = run(subject, Plan((prompt(tokens),)), sample, text)
     assert torch.equal(run(subject, Plan((ImagePrompt((ImageTokens(tokens), silent)),)), sample, text), alone)
     assert not torch.equal(run(subject, Plan((ImagePrompt((ImageTokens(tokens), half)),)), sample, text), alone)
+
+
+def test_a_session_that_is_done_with_is_freed_at_once(subject: Subject, sample: Tensor, text: Tensor, tokens: Tensor, feature: Tensor) -> None:
+    """K and V of every layer go with it. Python looks for cycles by the number of objects, not by what they weigh."""
+    gc.disable()
+    try:
+        session = subject.session(subject.unet, Plan((prompt(tokens),), (InputFeature(feature),)))
+        with session:
+            subject.call(sample, 500.0, text)
+        gone = weakref.ref(session)
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()

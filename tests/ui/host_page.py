@@ -8,9 +8,10 @@ line of the output is JSON about the components. It serves until its standard in
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import os
+import re
 import sys
 import tempfile
 from contextlib import AbstractContextManager
@@ -28,19 +29,12 @@ from PIL import Image  # noqa: E402
 
 from lib_refonly.errors import PainterError  # noqa: E402
 from lib_refonly.refonly.panel import names, read_arguments  # noqa: E402
-from lib_refonly.ui import markup  # noqa: E402
+from lib_refonly.ui import markup, shim  # noqa: E402
 from lib_refonly.ui.host_panel import Answers, HostPanel, build_host_panel  # noqa: E402
 from lib_refonly.ui.troubles import explain  # noqa: E402
 from lib_refonly.webui.pictures import picture_of  # noqa: E402
 from lib_refonly.webui.presets import Presets  # noqa: E402
-
-COLUMN = 640
-"""Width of A1111's settings column on a usual screen, in pixels."""
-TABS = ("txt2img", "img2img")
-MODELS = [("Tiny <b>model</b>", "tiny-refonly"), ("Adapter", "tiny-adapter")]
-LATER = ("Later", "came-later")
-"""A model that is there when "Refresh" is pressed."""
-EVIL = "<img src=x onerror=window.hurt=1>"
+from tests.ui.host_facts import COLUMN, LATER, MODELS, PASTED, PREPROCESSOR, TABS, digest, pasted_picture  # noqa: E402
 
 
 def main(port: int, wrapped_events: bool) -> None:
@@ -48,7 +42,8 @@ def main(port: int, wrapped_events: bool) -> None:
         _wrap_events()
     presets = Presets(Path(_HOME.name) / "presets.json")
     panels: dict[str, HostPanel] = {}
-    with gr.Blocks(analytics_enabled=False) as page, gr.Tabs():
+    theme = gr.themes.Default(font=["Source Sans Pro", "sans-serif"], font_mono=["monospace"])  # its own fonts come from another host
+    with gr.Blocks(analytics_enabled=False, **shim.supported(gr.Blocks.__init__, theme=theme)) as page, gr.Tabs():
         for tab in TABS:
             with gr.Tab(tab), gr.Column(elem_id=f"{tab}_settings"):
                 panels[tab] = build_host_panel(f"refonly-{tab}", _accordion, _answers(presets), tab == "img2img")
@@ -58,7 +53,9 @@ def main(port: int, wrapped_events: bool) -> None:
             # What A1111's "read generation parameters" does to a panel: updates from outside, of pictures too.
             paste.click(_pasted, None, [panels[tab].form["model"], panels[tab].form["strength"], panels[tab].units[0][0]])
     _add_to_head(f"<style>{(ROOT / 'style.css').read_text('utf-8')}{_LOOKS}</style><script>{(ROOT / 'javascript' / 'refonly.js').read_text('utf-8')}</script>")
-    page.queue().launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, share=False)
+    page.queue()
+    looks = shim.supported(page.launch, theme=theme) if "theme" not in shim.supported(gr.Blocks.__init__, theme=theme) else {}
+    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, share=False, **looks)
     print(json.dumps({"gradio": gr.__version__, "components": {tab: [_described(one) for one in panel.inputs] for tab, panel in panels.items()}}), flush=True)
     sys.stdin.read()
     page.close(verbose=False)
@@ -75,13 +72,14 @@ def _described(component: Any) -> dict[str, Any]:
 
 
 def _add_to_head(html: str) -> None:
-    """As A1111 and Forge add an extension's files to the page."""
+    """As A1111 and Forge add an extension's files to the page. What gradio 3 and 4 load from another host is left out."""
     templates: Any = gr.routes.templates
     plain = templates.TemplateResponse
 
     def with_head(*args: Any, **more: Any) -> Any:
         response = plain(*args, **more)
-        response.body = response.body.replace(b"</head>", f"{html}</head>".encode(), 1)
+        own = re.sub(rb"<(script|link|meta)\b[^>]*https?://[^>]*>", b"<\\1>", response.body)
+        response.body = own.replace(b"</head>", f"{html}</head>".encode(), 1)
         response.init_headers()
         return response
 
@@ -117,7 +115,7 @@ class _Header(gr.Checkbox):
 def _accordion(value: bool, **more: Any) -> AbstractContextManager[Any]:
     header = _Header(value, **{**more, "elem_id": f"{more['elem_id']}-checkbox"})
     header.accordion = gr.Accordion(more["label"], open=value, elem_id=more["elem_id"])
-    header.change(lambda on: gr.update(open=on), [header], [header.accordion])
+    shim.on(header.change, lambda on: gr.update(open=on), [header], [header.accordion])
     return header
 
 
@@ -151,16 +149,15 @@ def _wrap_events_of(kind: Any) -> None:
 
 
 def _answers(presets: Presets) -> Answers:
-    asked = 0
+    asked = itertools.count()
 
     def models() -> list[tuple[str, str]]:
-        nonlocal asked
-        asked += 1
-        return MODELS if asked == 1 else [*MODELS, LATER]
+        title = LATER.format(next(asked))
+        return [*MODELS, (title, title.lower())]
 
     return Answers(
         models=models,
-        preprocessors=lambda: [f"scribble {EVIL}"],
+        preprocessors=lambda: [PREPROCESSOR],
         look=_look,
         presets=presets.names,
         load_preset=presets.get,
@@ -195,23 +192,22 @@ def _look(*arguments: Any) -> str:
         return explain(error, loud=False)
 
 
+_calls = itertools.count(1)
+
+
 def _received(*arguments: Any) -> str:
     """What a script's `process` would be handed, and how it is read."""
-    handed = {name: [type(one).__name__, str(one)[:20]] for name, one in zip(names(), arguments, strict=True)}
+    told: dict[str, Any] = {"call": next(_calls), "handed": [[name, type(one).__name__] for name, one in zip(names(), arguments, strict=True)]}
     try:
         request = read_arguments(arguments, picture_of)
     except PainterError as error:
-        return json.dumps({"handed": handed, "error": str(error)})
-    units = [{"picture": _digest(unit.picture), "mask": _digest(unit.mask), **asdict(unit.settings)} for unit in request.units]
-    return json.dumps({"handed": handed, "drawing": _digest(request.drawing), "units": units, "settings": asdict(request.settings)})
-
-
-def _digest(picture: Image.Image | None) -> str | None:
-    return None if picture is None else f"{picture.mode} {picture.width}x{picture.height} {hashlib.sha256(picture.tobytes()).hexdigest()[:16]}"
+        return json.dumps(told | {"error": str(error)})
+    units = [{"picture": digest(unit.picture), "mask": digest(unit.mask), **asdict(unit.settings)} for unit in request.units]
+    return json.dumps(told | {"drawing": digest(request.drawing), "units": units, "settings": asdict(request.settings)})
 
 
 def _pasted() -> list[Any]:
-    return [gr.update(value="not-installed"), gr.update(value=0.35), gr.update(value=Image.new("RGB", (30, 20), "teal"))]
+    return [gr.update(value=PASTED["model"]), gr.update(value=PASTED["strength"]), gr.update(value=pasted_picture())]
 
 
 if __name__ == "__main__":

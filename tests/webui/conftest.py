@@ -19,7 +19,9 @@ _found: dict[str, dict[str, str]] = {}
 def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
     folder = Path(request.config.getoption("--webui")).resolve()
     base = tmp_path_factory.mktemp("webui")
-    host = WebUI(folder, request.config.getoption("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(request.config.getoption("--flag")))
+    host = WebUI(
+        folder, request.config.getoption("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(request.config.getoption("--flag"))
+    )
     host.checkpoints.mkdir()
     host.models.mkdir()
     (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib_refonly import __version__
+from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.refonly.panel import names
 from lib_refonly.studio.engine import Engine
-from tests.webui.webui import TITLE, Failed, Painted, WebUI, asked, beside, drawing, reference
+from tests.webui.webui import SAMPLES, TITLE, Failed, Painted, WebUI, asked, beside, drawing, reference
 
 CHANGED = 1.0
 """Mean difference of two pictures, of 255, that no rounding makes."""
@@ -149,7 +152,8 @@ def test_inpaint(webui: WebUI, plain: Painted, model: str, whole: bool) -> None:
     """inpainting, the whole picture and only the masked part"""
     half = np.zeros((128, 128), np.uint8)
     half[:, 64:] = 255
-    own = {"init_images": [drawing(0)], "mask": _png(half), "denoising_strength": 0.9, "inpaint_full_res": not whole, "inpainting_fill": 1, "mask_blur": 0}
+    picture = np.asarray(Image.open(sorted(SAMPLES.iterdir())[0] / "lines.png").convert("RGB").resize((128, 128)))
+    own = {"init_images": [_png(picture)], "mask": _png(half), "denoising_strength": 0.9, "inpaint_full_res": not whole, "inpainting_fill": 1, "mask_blur": 0}
     without = webui.paint(kind="img2img", **own)
     ours = webui.paint(asked(model=model), "img2img", **own)
     change = np.abs(ours.picture - without.picture).mean(2)
@@ -271,12 +275,6 @@ def _in_the_studio() -> np.ndarray:
 
 
 def _png(array: np.ndarray) -> str:
-    import base64
-
-    from PIL import Image
-
-    from lib_refonly.imaging.infotext import png_bytes
-
     return base64.b64encode(png_bytes(Image.fromarray(array))).decode()
 
 

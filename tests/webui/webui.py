@@ -74,7 +74,12 @@ class WebUI:
         first = sorted(self.checkpoints.glob("*.safetensors"))[0]
         own = ("--always-cpu",) if self.is_forge else ("--use-cpu", "all")
         arguments = [*_COMMON, *own, "--port", str(self.port), "--ckpt-dir", str(self.checkpoints), "--ckpt", str(first), *self.flags]
-        environment = os.environ | {"REFONLY_MODELS_DIR": str(self.models), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+        environment = os.environ | {
+            "REFONLY_MODELS_DIR": str(self.models),
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([self.python, "launch.py", *arguments], cwd=self.folder, env=environment, stdout=log, stderr=log)
         end = time.monotonic() + _PATIENCE

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from lib_refonly.imaging.infotext import png_bytes
+from lib_refonly.refonly.loader import load_refonly, save_refonly
+from tests.tiny_models import tiny_model
+from tests.unit.webui.fake_modules import SdModel, fake_modules
+
+SAMPLES = Path(__file__).resolve().parents[3] / "lib_refonly" / "assets" / "samples"
+
+
+def text_of(picture: Image.Image) -> str:
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("painter") / "models"
+    save_refonly(tiny_model(), folder / "tiny", torch.float32)
+    return folder
+
+
+@pytest.fixture
+def host(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("REFONLY_MODELS_DIR", str(models))
+    with fake_modules(tmp_path) as modules:
+        yield modules
+
+
+@pytest.fixture
+def sd_model(models: Path) -> SdModel:
+    """A checkpoint on the same latents as the painter's model "tiny"."""
+    pytest.importorskip("ldm.modules.diffusionmodules.openaimodel", reason="stable-diffusion-sdkit (the real ldm UNet) is not installed")
+    from tests.contract.unets import on_ldm
+
+    return SdModel(on_ldm("sd15").unet, load_refonly(models / "tiny").vae)
+
+
+@pytest.fixture
+def drawing() -> Image.Image:
+    return Image.open(SAMPLES / "1 Curls" / "lines.png").resize((64, 64))
+
+
+@pytest.fixture
+def reference() -> Image.Image:
+    return Image.open(SAMPLES / "1 Curls" / "reference.png").resize((64, 64))
+
+
+@pytest.fixture
+def asked(drawing: Image.Image, reference: Image.Image) -> dict[str, Any]:
+    return {"enabled": True, "model": "tiny", "drawing": text_of(drawing), "units": [{"picture": text_of(reference)}]}
