@@ -24,6 +24,7 @@ from lib_refonly.models.sniff import BLUEPRINT
 from lib_refonly.models.weights import TensorInfo, Weights, read_header, read_json
 from lib_refonly.refonly import loader
 from lib_refonly.refonly.card import CHECKPOINT_CONFIGS, ModelCard, checkpoint_configs, read_card
+from lib_refonly.refonly.difference import moved_onto
 from lib_refonly.refonly.ldm_keys import UNET, VAE, is_vae_projection, text_names, unet_names, vae_names
 from lib_refonly.refonly.ldm_yaml import ldm_config, to_yaml
 
@@ -49,7 +50,7 @@ _Read = tuple[dict[str, "Tensor"], dict[str, Any], dict[str, Any]]
 """Tensors under ldm names (unread while they lie in a file), the configs as they are, and the UNet's and VAE's with all defaults."""
 
 
-def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
+def to_ldm(model_folder: Path | str, out: Path | str, onto: tuple[Path, Path] | None = None) -> Path:
     """Write a RefOnly folder, or a text-to-image folder (unet, vae, text_encoder, tokenizer, scheduler), as one .safetensors with a .yaml beside it.
 
     The numbers are not touched: fp16 stays fp16. A text encoder that comes along gets its tokenizer and config copied to `<name>.clip/`, where
@@ -57,6 +58,7 @@ def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
 
     Args:
         out: the file, or a folder to put `<model>.safetensors` into.
+        onto: what the model was trained from (SD 2.1), and another checkpoint of that network, whose style it shall paint in (see `difference`).
 
     Returns:
         the file.
@@ -67,6 +69,9 @@ def to_ldm(model_folder: Path | str, out: Path | str) -> Path:
     """
     folder, out = Path(model_folder), _out_file(Path(out), Path(model_folder))
     tensors, configs, whole = _read_base(folder) if _is_base(folder) else _read_refonly(folder)
+    if onto is not None:
+        tensors = moved_onto(tensors, *onto)
+        configs["card"] = configs["card"] | {"title": f"{configs['card'].get('title') or folder.name} on {onto[1].stem}"}
     text = _text_folder(folder, whole["unet"]["cross_attention_dim"])
     tensors |= _text(text) if text else {}
     clip = out.with_suffix(".clip") if text and (text / "tokenizer").is_dir() else None

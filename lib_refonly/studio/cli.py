@@ -101,6 +101,8 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("convert", help="make a checkpoint for A1111 or Forge", description="Write a model folder as one checkpoint file.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="model folder (unet, vae, image_encoder, ...)")
     parser.add_argument("out", type=Path, metavar="OUT", help="the .safetensors to write, or a folder; a .yaml is written beside it")
+    parser.add_argument("--onto", type=Path, metavar="CHECKPOINT", help="paint in the style of this checkpoint of the same network; needs --base")
+    parser.add_argument("--base", type=Path, metavar="CHECKPOINT", help="what the model was trained from (for the authors' model: Stable Diffusion 2.1)")
     parser.set_defaults(run=tools.convert)
 
     parser = commands.add_parser("models", help="list the models, download one", description="List the models, or download one.")

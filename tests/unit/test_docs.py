@@ -83,7 +83,19 @@ def held_out_table() -> str:
     return table(("style", "never in the training split", f"of {len(deal)} held-out records"), *rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"infotext": infotext_table, "exit-codes": exit_code_table, "layers": layer_table, "held-out": held_out_table}
+def host_cases() -> str:
+    from tests.webui.table import table as cases
+
+    return cases()
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "infotext": infotext_table,
+    "exit-codes": exit_code_table,
+    "layers": layer_table,
+    "held-out": held_out_table,
+    "cases": host_cases,
+}
 
 
 def field_classes() -> dict[str, type]:

@@ -269,8 +269,8 @@ def _in_the_studio() -> np.ndarray:
 
     settings = RefOnlySettings(seed=1, steps=20, sampler="Euler", lines_back=0, paper="as painted")
     request = ColorRequest((Reference(decode_base64(reference())),), decode_base64(drawing()), settings)
-    results = [result for result in Engine().color(request)]
-    painting = results[-1].painting
+    *_, result = Engine().color(request)
+    painting = result.painting
     return np.asarray(painting.convert("RGB").resize((256, 256))).astype(int)
 
 

@@ -37,7 +37,9 @@ def convert(arguments: argparse.Namespace) -> int:
     """A model folder into one file that a WebUI lists as a checkpoint."""
     from lib_refonly.refonly.convert import to_ldm
 
-    written = to_ldm(arguments.folder, arguments.out)
+    if (arguments.onto is None) != (arguments.base is None):
+        raise BadSettings("--onto and --base belong together: the checkpoint whose style is wanted, and what the model was trained from.")
+    written = to_ldm(arguments.folder, arguments.out, (arguments.base, arguments.onto) if arguments.onto else None)
     print(f"{written} and {written.with_suffix('.yaml').name} beside it")
     return 0
 

@@ -1,0 +1,80 @@
+"""The page of a real WebUI in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.webui.webui import SAMPLES, WebUI
+
+SLOW = 300_000  # milliseconds: a random checkpoint of true width on a CPU
+
+
+@pytest.fixture
+def page(webui: WebUI, request: pytest.FixtureRequest) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1400})
+        page.set_default_timeout(SLOW)
+        page.goto(f"http://127.0.0.1:{webui.port}")
+        page.wait_for_selector("#txt2img_generate")
+        page.wait_for_selector("#refonly-txt2img-panel")
+        yield page
+        page.screenshot(path=str(webui.models.parent / f"{request.node.name}.png"), full_page=True)
+        browser.close()
+
+
+def number(page: Any, name: str, value: int) -> None:
+    box = page.locator(f"#txt2img_{name} input[type=number]").first
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def put(page: Any, zone: str, file: Path) -> None:
+    page.locator(f"#refonly-txt2img-{zone} input[type=file]").set_input_files(str(file))
+    page.wait_for_selector(f"#refonly-txt2img-{zone} img")
+
+
+def opened(page: Any) -> None:
+    page.locator("#refonly-txt2img-panel > .label-wrap, #refonly-txt2img-panel button.label-wrap").first.click()
+    page.wait_for_selector("#refonly-txt2img-drawing", state="visible")
+
+
+def test_drop_generate_and_paste_back(webui: WebUI, page: Any) -> None:
+    """page: drop two pictures, press Generate, see the picture; its parameters bring the panel back"""
+    sample = sorted(SAMPLES.iterdir())[0]
+    for name, value in (("steps", 3), ("width", 128), ("height", 128)):
+        number(page, name, value)
+    opened(page)
+    put(page, "drawing", sample / "lines.png")
+    put(page, "unit-1-picture", sample / "reference.png")
+    page.locator("#refonly-txt2img-look").click()
+    page.wait_for_selector("#refonly-txt2img-view img")
+    page.locator("#txt2img_generate").click()
+    page.wait_for_function("document.querySelector('#html_info_txt2img')?.innerText.includes('RefOnly model')")
+    text = page.locator("#html_info_txt2img").inner_text()
+    assert "RefOnly unit 1" in text
+    assert page.locator("#txt2img_gallery img").count()
+    parameters = next(line for line in text.splitlines() if line.startswith("Steps:"))
+    page.reload()
+    page.wait_for_selector("#refonly-txt2img-panel")
+    page.locator("#txt2img_prompt textarea").fill(f"a cat\n{parameters}")
+    page.locator("#paste").click()
+    page.wait_for_selector("#refonly-txt2img-drawing img", state="attached")
+    page.wait_for_selector("#refonly-txt2img-unit-1-picture img", state="attached")
+    assert page.locator("#refonly-txt2img-panel-checkbox input").is_checked()
+
+
+def test_an_error_stands_on_the_page(webui: WebUI, page: Any) -> None:
+    """page: what can't be applied is said under the picture"""
+    for name, value in (("steps", 1), ("width", 64), ("height", 64)):
+        number(page, name, value)
+    opened(page)
+    page.locator("#txt2img_generate").click()
+    page.wait_for_function("document.querySelector('#tab_txt2img')?.innerText.includes('has no picture')")
