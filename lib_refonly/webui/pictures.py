@@ -24,10 +24,10 @@ def picture_of(value: Any) -> Image.Image | None:
     Raises:
         BadPicture: anything else; a text that is a file name or an address is never opened.
     """
-    if value is None or value == "":
+    if value is None:
         return None
     if isinstance(value, str):
-        return decode_base64(value)
+        return decode_base64(value) if value else None
     if isinstance(value, Path):
         return open_picture(value)
     if isinstance(value, Image.Image):

@@ -84,7 +84,7 @@ class Panel:
 
     def unit(self, number: int) -> None:
         title = "Reference 1" if number == 1 else str(number)
-        self.page.locator(f"{self.prefix}-units button:text-is('{title}') >> visible=true").click()
+        self.page.locator(f"{self.prefix}-units button:text-is('{title}') >> visible=true").last.click()  # gradio 6 has them twice, first to measure them
         self.page.wait_for_selector(f"{self.prefix}-unit-{number}-weight")
 
     def number(self, name: str, value: float) -> None:
