@@ -128,7 +128,7 @@ def _fill(build: Any, weights: Weights, dtype: torch.dtype, path: Path, names: A
         with torch.device("meta"):
             module = build()
         return filled(module, names(module, weights) if names else weights, "cpu", dtype)
-    except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
+    except Exception as error:  # whatever a config makes the host's class or a library raise
         raise BadModel(f"{path.name} does not fit this WebUI's network: {str(error).splitlines()[0][:200]}") from error
 
 

@@ -93,20 +93,31 @@ def models(out: Path, wide: bool) -> None:
     model.vae = _vae((128, 256, 512, 512) if wide else (32, 64, 64, 64))
     model.card = replace(model.card, name="rand-refonly", title="On random latents")
     save_refonly(model, out / "rand-refonly", torch.float16)
-    torch.manual_seed(2)
-    vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=16, patch_size=32, image_size=224, projection_dim=FEATURES
-    )
     (out / "image_encoders").mkdir()
-    save_file(CLIPVisionModelWithProjection(vision).state_dict(), out / "image_encoders" / "rand-clip.safetensors")
+    save_file(random_image_encoder().state_dict(), out / "image_encoders" / "rand-clip.safetensors")
     (out / "adapters").mkdir()
     widths = (320,) * _LEVELS if wide else (32, 64, 128, 128)
     with torch.device("meta"):
         unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
-    save_file(_ip_adapter(unet, 768), out / "adapters" / "ip-adapter_random.safetensors")
+    save_file(random_ip_adapter(unet, 768), out / "adapters" / "ip-adapter_random.safetensors")
 
 
-def _ip_adapter(unet: Any, width: int) -> dict[str, torch.Tensor]:
+def random_image_encoder() -> CLIPVisionModelWithProjection:
+    torch.manual_seed(2)
+    config = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=16,
+        patch_size=32,
+        image_size=224,
+        projection_dim=FEATURES,
+        hidden_act="gelu",
+    )
+    return CLIPVisionModelWithProjection(config).eval()
+
+
+def random_ip_adapter(unet: Any, width: int) -> dict[str, torch.Tensor]:
     """The layout of the public "plain" files; see `adapters.ip_adapter` for the order of the sites."""
     sites = anatomy(unet).sites
     order = [site for start in ("IN", "OUT", "M") for site in sites if site.name.startswith(start)]

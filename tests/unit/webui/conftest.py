@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.refonly.loader import load_refonly, save_refonly
+from tests.contract.unets import WIDTH, diffusers_unet
 from tests.tiny_models import tiny_model
 from tests.unit.webui.fake_modules import SdModel, fake_modules
+from tests.webui.checkpoints import random_image_encoder, random_ip_adapter
 
 SAMPLES = Path(__file__).resolve().parents[3] / "lib_refonly" / "assets" / "samples"
 
@@ -25,6 +28,11 @@ def text_of(picture: Image.Image) -> str:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("painter") / "models"
     save_refonly(tiny_model(), folder / "tiny", torch.float32)
+    for name in ("adapters", "image_encoders"):
+        (folder / name).mkdir()
+    save_file(random_ip_adapter(diffusers_unet("sd15"), WIDTH), folder / "adapters" / "ip-adapter_ours.safetensors")
+    save_file(random_ip_adapter(diffusers_unet("sdxl"), WIDTH), folder / "adapters" / "ip-adapter_xl.safetensors")
+    save_file(random_image_encoder().state_dict(), folder / "image_encoders" / "clip.safetensors")
     return folder
 
 
