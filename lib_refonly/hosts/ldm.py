@@ -51,7 +51,8 @@ class Attachment:
     def __init__(
         self, model: Any, session: Session, stand_in: StandIn | None = None, predicts: Prediction = "epsilon", alphas_cumprod: Tensor | None = None
     ) -> None:
-        self.session, self.stand_in, self.predicts, self.alphas_cumprod = session, stand_in, predicts, alphas_cumprod
+        self.session, self.stand_in, self.alphas_cumprod = session, stand_in, alphas_cumprod
+        self.predicts: Prediction = predicts
         self._own: nn.Module | None = None
         # Before the WebUI's hook that moves the model to the device: it then moves the one that is going to run.
         before = model.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)

@@ -98,7 +98,8 @@ _STYLE = """<style>
 .gradio-container.gradio-container {
   .refonly-start { gap: 28px; }
   .refonly-samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(168px, 1fr)); gap: 10px; margin-top: 12px; }
-  .refonly-sample { display: grid; gap: 6px; padding: 10px; border-radius: 12px; border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
+  .refonly-sample { display: grid; gap: 6px; padding: 10px; border-radius: 12px; }
+  .refonly-sample { border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
   .refonly-sample h3 { margin: 0; font-size: 14px; font-weight: 600; color: var(--body-text-color); }
   .refonly-sample div { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
   .refonly-sample .refonly-button { padding: 2px 8px; }

@@ -14,6 +14,7 @@ from lib_refonly.refonly.host_plan import find_lines
 from lib_refonly.refonly.panel import UNITS, read_arguments
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.studio.requests import Prepared
 from lib_refonly.ui import markup
 from lib_refonly.ui.host_panel import Answers
 from lib_refonly.ui.troubles import explain
@@ -95,13 +96,6 @@ def _fitting() -> Sequence[tuple[str, str]]:
     return [(choice.title, choice.name) for choice in models.fitting(shelf, checkpoint)]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    references: tuple[Any, ...]
-    blueprint: Any
-    notes: tuple[str, ...]
-
-
 def look(*arguments: Any) -> str:
     """What the model will see, as HTML; an error in its place."""
     try:
@@ -112,6 +106,6 @@ def look(*arguments: Any) -> str:
         prepared = RefOnlySettings(background=request.settings.background, fit=request.settings.fit)
         shown = [prepare_reference(unit.picture, prepared) for unit in request.units]
         notes = (*lines.notes, *(note for _, note in shown))
-        return markup.model_view(_Seen(tuple(picture for picture, _ in shown), lines.blueprint, notes))
+        return markup.model_view(Prepared(tuple(picture for picture, _ in shown), lines.blueprint, notes))
     except Exception as error:
         return explain(error, loud=False)

@@ -33,7 +33,7 @@ def small(out: Path) -> None:
 
 def of_true_width(out: Path) -> None:
     """For Forge's family, whose loader knows only the true widths of a UNet's first level, of the VAE and of the text encoder."""
-    _random(out, "rand-sd15", (320, 320, 320, 320), 768, "epsilon", vae=(128, 256, 512, 512), text_layers=12, vocabulary_size=49408)
+    _random(out, "rand-sd15", (320, 320, 320, 320), 768, "epsilon", vae=(128, 256, 512, 512), text_layers=12, vocabulary_size=49408, layers_per_block=1)
 
 
 def _random(out: Path, name: str, widths: tuple[int, ...], context: int, prediction: str, vae: tuple[int, ...], **more: Any) -> None:
@@ -78,13 +78,8 @@ def _random(out: Path, name: str, widths: tuple[int, ...], context: int, predict
 
 def _vae(widths: tuple[int, ...]) -> AutoencoderKL:
     torch.manual_seed(1)
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * _LEVELS,
-        up_block_types=("UpDecoderBlock2D",) * _LEVELS,
-        block_out_channels=widths,
-        layers_per_block=2,
-        latent_channels=4,
-    )
+    shape: dict[str, Any] = {"down_block_types": ("DownEncoderBlock2D",) * _LEVELS, "up_block_types": ("UpDecoderBlock2D",) * _LEVELS}
+    return AutoencoderKL(**shape, block_out_channels=widths, layers_per_block=2, latent_channels=4)  # type: ignore[arg-type]
 
 
 def models(out: Path, wide: bool) -> None:
@@ -96,9 +91,9 @@ def models(out: Path, wide: bool) -> None:
     (out / "image_encoders").mkdir()
     save_file(random_image_encoder().state_dict(), out / "image_encoders" / "rand-clip.safetensors")
     (out / "adapters").mkdir()
-    widths = (320,) * _LEVELS if wide else (32, 64, 128, 128)
+    widths, layers = ((320,) * _LEVELS, 1) if wide else ((32, 64, 128, 128), 2)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
+        unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8, layers_per_block=layers)
     save_file(random_ip_adapter(unet, 768), out / "adapters" / "ip-adapter_random.safetensors")
 
 
@@ -128,6 +123,6 @@ def random_ip_adapter(unet: Any, width: int) -> dict[str, torch.Tensor]:
         "image_proj.norm.bias": torch.zeros(width),
     }
     for place, site in enumerate(order):
-        inner = site.to_q.weight.shape[0]  # type: ignore[union-attr]
+        inner = int(site.to_q.weight.shape[0])  # type: ignore[union-attr, index]
         state |= {f"ip_adapter.{2 * place + 1}.to_{part}_ip.weight": 2 * torch.randn(inner, width) / width**0.5 for part in "kv"}
     return {name: tensor.half() for name, tensor in state.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ _found: dict[str, dict[str, str]] = {}
 
 @pytest.fixture(scope="session")
 def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
-    folder = Path(request.config.getoption("--webui")).resolve()
+    option: Any = request.config.getoption
+    folder = Path(option("--webui")).resolve()
     base = tmp_path_factory.mktemp("webui")
     host = WebUI(
         folder, request.config.getoption("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(request.config.getoption("--flag"))

@@ -163,7 +163,7 @@ def test_inpaint(webui: WebUI, plain: Painted, model: str, whole: bool) -> None:
 
 def test_token_merging(webui: WebUI, plain: Painted) -> None:
     """token merging beside the text's adapter"""
-    merged = {"override_settings": {"token_merging_ratio": 0.5}}
+    merged: dict[str, Any] = {"override_settings": {"token_merging_ratio": 0.5}}
     without = webui.paint(**merged)
     assert apart(webui.paint(asked(model=IP), **merged), without) > CHANGED
     webui.paint(override_settings={"token_merging_ratio": 0.0})
