@@ -44,7 +44,7 @@ class Response:
 class Painter:
     """Paints prompts with a StableDiffusionPipeline folder's networks."""
 
-    def __init__(self, folder: Path, size: int = 128) -> None:
+    def __init__(self, folder: Path) -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -52,7 +52,7 @@ class Painter:
         self.text: Any = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval()
         self.unet: Any = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval()
         self.vae: Any = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-        self.size = size
+        self.size = 8 * self.unet.config["sample_size"]
 
     @torch.no_grad()
     def paint(self, prompt: str, negative: str, guidance: float, count: int, seed: int) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ class Asked:
         session, lines, *rest = values
         pictures, weights, masks = rest[:slots], rest[slots : 2 * slots], rest[2 * slots : 3 * slots]
         model, *settings = rest[3 * slots :]
-        return cls(session, _path(lines), tuple(map(_path, pictures)), tuple(weights), tuple(map(_path, masks)), model, form.read(settings))
+        return cls(session, lines, tuple(pictures), tuple(weights), tuple(masks), model, form.read(settings))
 
     def files(self) -> InputFiles:
         """The files of a colouring.
@@ -64,7 +64,3 @@ class Asked:
         slots = zip(self.references, self.weights, self.masks, strict=True)
         references = tuple(Reference(open_picture(p), w, None if m is None else open_picture(m).convert("L")) for p, w, m in slots if p is not None)
         return ColorRequest(references, open_picture(self.lines), self.settings, self.model)
-
-
-def _path(value: str | None) -> Path | None:
-    return Path(value) if value else None

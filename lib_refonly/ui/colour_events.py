@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -153,7 +154,7 @@ class ColourEvents:
 
     # --- pictures -------------------------------------------------------------------------------------------------------------------------
 
-    def given(self, zone: Any, path: str | None) -> Updates:
+    def given(self, zone: Any, path: Path | None) -> Updates:
         """A file was put into a zone: refuse what is no picture at once, and offer the settings inside a drawing that was made here."""
         p = self.panel
         try:
@@ -180,7 +181,7 @@ class ColourEvents:
 
     # --- restoring ------------------------------------------------------------------------------------------------------------------------
 
-    def read(self, path: str | None, model: str, *current: Any) -> Updates:
+    def read(self, path: Path | None, model: str, *current: Any) -> Updates:
         """The zone for earlier pictures: settings come back, the zone is free again."""
         p = self.panel
         if path is None:
@@ -190,7 +191,7 @@ class ColourEvents:
         except Exception as error:
             return {p.read_zone: None, p.message: explain(error)}
 
-    def accept(self, path: str | None, model: str, *current: Any) -> Updates:
+    def accept(self, path: Path | None, model: str, *current: Any) -> Updates:
         """The offer under the drawing was taken."""
         found = must_find(path) if path else Found({}, "")
         return {self.panel.offer: shim.update(visible=False)} | self._restored(found, model, current)

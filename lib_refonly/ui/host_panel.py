@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,9 +17,9 @@ _HALF = 240  # pixels; two of them stand side by side in a WebUI's column
 
 
 class Accordion(Protocol):
-    """A checkbox that is an accordion's header, as A1111 has."""
+    """Makes a checkbox that is entered like the accordion whose header it is, as A1111's is."""
 
-    def __call__(self, value: bool, **kwargs: Any) -> AbstractContextManager[Any]: ...
+    def __call__(self, value: bool, **kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,23 @@ def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img
 
 def _units(panel: HostPanel, prefix: str, shown: int) -> None:
     with gr.Tabs(elem_id=f"{prefix}-units"):
-        for number in range(1, UNITS + 1):
-            with gr.Tab(f"Reference {number}" if number == 1 else str(number), **shim.supported(gr.Tab.__init__, visible=number <= shown)):
-                name = f"{prefix}-unit-{number}"
-                picture = shim.picture_zone(f"Reference {number}", f"{name}-picture", 200, "The character in colour", webcam=False)
-                form = SettingsForm(UnitSettings, name)
-                form.make("weight")
-                with gr.Accordion("When and where it acts", open=False, elem_id=f"{name}-more"):
-                    form.make("start", "end")
-                    mask = shim.picture_zone(f"Mask {number} (white: here)", f"{name}-mask", 160, "White where it acts", webcam=False)
-                    form.make("blocks")
-            panel.units.append((picture, mask, form))
+        for number in range(1, shown + 1):
+            with gr.Tab(f"Reference {number}" if number == 1 else str(number)):
+                _unit(panel, f"{prefix}-unit-{number}", number)
+    with gr.Column(visible=False):  # arguments stand in their places, however many units are shown
+        for number in range(shown + 1, UNITS + 1):
+            _unit(panel, f"{prefix}-unit-{number}", number)
+
+
+def _unit(panel: HostPanel, name: str, number: int) -> None:
+    picture = shim.picture_zone(f"Reference {number}", f"{name}-picture", 200, "The character in colour", webcam=False)
+    form = SettingsForm(UnitSettings, name)
+    form.make("weight")
+    with gr.Accordion("When and where it acts", open=False, elem_id=f"{name}-more"):
+        form.make("start", "end")
+        mask = shim.picture_zone(f"Mask {number} (white: here)", f"{name}-mask", 160, "White where it acts", webcam=False)
+        form.make("blocks")
+    panel.units.append((picture, mask, form))
 
 
 def _main(panel: HostPanel, prefix: str, answers: Answers) -> Callable[[], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lib_refonly.errors import BadSettings
@@ -40,7 +41,7 @@ class Found:
         return [weight * scale for weight in told[:slots]] + [1.0] * (slots - len(told))
 
 
-def found_in(path: str) -> Found | None:
+def found_in(path: Path | str) -> Found | None:
     """The settings inside a picture that was made here, or None for any other picture. What its text leaves out was at its default.
 
     Raises:
@@ -54,7 +55,7 @@ def found_in(path: str) -> Found | None:
     return Found(settings, fields.get("Model", ""), fields.get(WEIGHTS, ""))
 
 
-def must_find(path: str) -> Found:
+def must_find(path: Path | str) -> Found:
     """Like `found_in`, where the painter expects settings to be there.
 
     Raises:

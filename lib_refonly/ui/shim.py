@@ -30,6 +30,8 @@ def _zone_class() -> type[gr.Image]:
     module of gr.Image, by which gradio finds the page's part; and gradio's own metaclass is passed over, which would write a stub file beside this module.
     """
 
+    keep: Any = getattr(gr.Image, "async_move_resource_to_block_cache", None)
+
     def preprocess(self: Any, payload: Any) -> Path | str | None:
         return payload if isinstance(payload, str) or payload is None else Path(payload.path)
 
@@ -38,7 +40,6 @@ def _zone_class() -> type[gr.Image]:
             raise BadPicture("The studio fetches nothing from the network. Save the picture, then drop the file.")
         return await keep(self, source)
 
-    keep = getattr(gr.Image, "async_move_resource_to_block_cache", None)
     ours: dict[str, Any] = {"preprocess": preprocess, "__module__": gr.Image.__module__, "__doc__": gr.Image.__doc__}
     if keep is not None:
         ours["async_move_resource_to_block_cache"] = move

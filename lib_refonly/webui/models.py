@@ -68,13 +68,17 @@ def _stamp(path: Path) -> float:
 
 def _adapter(path: Path) -> Choice | None:
     kind = _kind(path, _stamp(path))
-    return None if kind is None else Choice(path.stem, path.stem, path, _stamp(path), kind)
+    if kind is None:
+        return None
+    title = refonly_adapter.describe(path).title if kind == ADAPTER else ""
+    return Choice(path.stem, title or path.stem, path, _stamp(path), kind)
 
 
 @lru_cache(maxsize=256)
 def _kind(path: Path, stamp: float) -> str | None:
     try:
         if refonly_adapter.METADATA in read_header(path).metadata:
+            refonly_adapter.describe(path)
             return ADAPTER
         return IP_ADAPTER if sniff(path) is ModelKind.IP_ADAPTER else None
     except (BadModel, OSError):
@@ -171,6 +175,7 @@ def _load(shelf: Shelf, choice: Choice, checkpoint: Checkpoint) -> Loaded:
     sites = checkpoint.anatomy().sites
     if choice.kind == ADAPTER:
         found = refonly_adapter.read_adapter(choice.path)
+        found.check(checkpoint.anatomy())
         return AdapterModel(found.adapter, found.image_encoder, found.prompt_spec)
     info = ip_adapter.describe(choice.path)
     path = shelf.encoder_for(info.features, info.reads)

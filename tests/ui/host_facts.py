@@ -6,7 +6,8 @@ import hashlib
 
 from PIL import Image
 
-TABS = ("txt2img", "img2img")
+UNITS_SHOWN = {"txt2img": 4, "img2img": 2}
+TABS = tuple(UNITS_SHOWN)
 COLUMN = 640
 """Width of A1111's settings column on a usual screen, in pixels."""
 EVIL = "<img src=x onerror=window.hurt=1>"

@@ -14,7 +14,6 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": _HOME.nam
 sys.path.insert(0, str(ROOT))
 
 import gradio as gr  # noqa: E402
+from gradio import routes  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from lib_refonly.errors import PainterError  # noqa: E402
@@ -34,7 +34,7 @@ from lib_refonly.ui.host_panel import Answers, HostPanel, build_host_panel  # no
 from lib_refonly.ui.troubles import explain  # noqa: E402
 from lib_refonly.webui.pictures import picture_of  # noqa: E402
 from lib_refonly.webui.presets import Presets  # noqa: E402
-from tests.ui.host_facts import COLUMN, LATER, MODELS, PASTED, PREPROCESSOR, TABS, digest, pasted_picture  # noqa: E402
+from tests.ui.host_facts import COLUMN, LATER, MODELS, PASTED, PREPROCESSOR, TABS, UNITS_SHOWN, digest, pasted_picture  # noqa: E402
 
 
 def main(port: int, wrapped_events: bool) -> None:
@@ -46,7 +46,7 @@ def main(port: int, wrapped_events: bool) -> None:
     with gr.Blocks(analytics_enabled=False, **shim.supported(gr.Blocks.__init__, theme=theme)) as page, gr.Tabs():
         for tab in TABS:
             with gr.Tab(tab), gr.Column(elem_id=f"{tab}_settings"):
-                panels[tab] = build_host_panel(f"refonly-{tab}", _accordion, _answers(presets), tab == "img2img")
+                panels[tab] = build_host_panel(f"refonly-{tab}", _accordion, _answers(presets), tab == "img2img", UNITS_SHOWN[tab])
                 generate, received = gr.Button("Generate", elem_id=f"{tab}_generate"), gr.Textbox(elem_id=f"{tab}_received", label="Received")
                 paste = gr.Button("Read parameters", elem_id=f"{tab}_paste")
             generate.click(_received, panels[tab].inputs, [received])
@@ -73,7 +73,7 @@ def _described(component: Any) -> dict[str, Any]:
 
 def _add_to_head(html: str) -> None:
     """As A1111 and Forge add an extension's files to the page. What gradio 3 and 4 load from another host is left out."""
-    templates: Any = gr.routes.templates
+    templates: Any = routes.templates
     plain = templates.TemplateResponse
 
     def with_head(*args: Any, **more: Any) -> Any:
@@ -112,7 +112,7 @@ class _Header(gr.Checkbox):
         return "checkbox"
 
 
-def _accordion(value: bool, **more: Any) -> AbstractContextManager[Any]:
+def _accordion(value: bool, **more: Any) -> Any:
     header = _Header(value, **{**more, "elem_id": f"{more['elem_id']}-checkbox"})
     header.accordion = gr.Accordion(more["label"], open=value, elem_id=more["elem_id"])
     shim.on(header.change, lambda on: gr.update(open=on), [header], [header.accordion])

@@ -305,6 +305,8 @@ def test_the_tabs_are_apart(open_panel: OpenPanel, pictures: Pictures) -> None:
     other.enable()
     got = other.generate()
     assert (got["settings"]["strength"], got["drawing"]) == (1.0, None)
+    tabs = panel.page.locator("#refonly-img2img-units button >> visible=true").all_inner_texts()
+    assert sorted({*tabs} & set("1234")) == ["2"], "fewer units are shown, as the WebUI's settings say"
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------------------------------------------

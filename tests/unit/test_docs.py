@@ -99,12 +99,13 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def field_classes() -> dict[str, type]:
+    from lib_refonly.training.adapter import AdapterConfig
     from lib_refonly.training.base import BaseConfig
     from lib_refonly.training.loop import LoopConfig
     from lib_refonly.training.refonly import RefOnlyConfig
     from lib_refonly.training.vae import VaeConfig
 
-    classes = (BaseConfig, LoopConfig, RefOnlyConfig, VaeConfig, ModelCard, reporting.Row)
+    classes = (AdapterConfig, BaseConfig, LoopConfig, RefOnlyConfig, VaeConfig, ModelCard, reporting.Row)
     return {one.__name__: one for one in classes}
 
 

@@ -21,9 +21,7 @@ def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     option: Any = request.config.getoption
     folder = Path(option("--webui")).resolve()
     base = tmp_path_factory.mktemp("webui")
-    host = WebUI(
-        folder, request.config.getoption("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(request.config.getoption("--flag"))
-    )
+    host = WebUI(folder, option("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(option("--flag")))
     host.checkpoints.mkdir()
     host.models.mkdir()
     (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)
