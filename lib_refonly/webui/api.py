@@ -35,10 +35,13 @@ def add_routes(_: Any, app: Any) -> None:
             raise HTTPException(422, str(error)) from None
         return {"blueprint": base64.b64encode(png_bytes(found.blueprint)).decode(), "notes": list(found.notes)}
 
+    def models() -> dict[str, Any]:
+        return {"models": [{"name": one.name, "title": one.title, "kind": one.kind} for one in context().shelf.choices()]}
+
     guard = [Depends(locked)]
     app.add_api_route("/refonly/version", lambda: {"version": __version__}, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/schema", lambda: {"arguments": names(), "object": request_schema()}, methods=["GET"], dependencies=guard)
-    app.add_api_route("/refonly/models", lambda: {"models": [vars(c) | {"path": None} for c in context().shelf.choices()]}, methods=["GET"], dependencies=guard)
+    app.add_api_route("/refonly/models", models, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/preprocess", preprocess, methods=["POST"], dependencies=guard)
 
 

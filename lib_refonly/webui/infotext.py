@@ -14,7 +14,7 @@ from lib_refonly.ui.host_panel import HostPanel
 from lib_refonly.webui.pictures import PictureStore
 
 MODEL = "RefOnly model"
-DRAWING = "RefOnly drawing"
+DRAWING = "RefOnly line drawing"
 UNIT = "RefOnly unit {}"
 
 

@@ -15,8 +15,8 @@ MODELS = [(f"Tiny {EVIL}", "tiny-refonly"), ("Adapter", "tiny-adapter")]
 LATER = "Asked {} times"
 """The title of one more model, each time that the page asks for models anew."""
 PREPROCESSOR = f"scribble {EVIL}"
-PASTED = {"model": "not-installed", "strength": 0.35}
-"""What "Read parameters" sets, and unit 1's picture."""
+PASTED = {"enabled": True, "model": "not-installed", "strength": 0.35}
+"""What "Read parameters" sets, besides unit 1's picture."""
 
 
 def digest(picture: Image.Image | None) -> str | None:

@@ -51,7 +51,7 @@ def main(port: int, wrapped_events: bool) -> None:
                 paste = gr.Button("Read parameters", elem_id=f"{tab}_paste")
             generate.click(_received, panels[tab].inputs, [received])
             # What A1111's "read generation parameters" does to a panel: updates from outside, of pictures too.
-            paste.click(_pasted, None, [panels[tab].form["model"], panels[tab].form["strength"], panels[tab].units[0][0]])
+            paste.click(_pasted, None, [*(panels[tab].form[name] for name in PASTED), panels[tab].units[0][0]])
     _add_to_head(f"<style>{(ROOT / 'style.css').read_text('utf-8')}{_LOOKS}</style><script>{(ROOT / 'javascript' / 'refonly.js').read_text('utf-8')}</script>")
     page.queue()
     looks = shim.supported(page.launch, theme=theme) if "theme" not in shim.supported(gr.Blocks.__init__, theme=theme) else {}
@@ -207,7 +207,7 @@ def _received(*arguments: Any) -> str:
 
 
 def _pasted() -> list[Any]:
-    return [gr.update(value=PASTED["model"]), gr.update(value=PASTED["strength"]), gr.update(value=pasted_picture())]
+    return [gr.update(value=value) for value in (*PASTED.values(), pasted_picture())]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -65,7 +67,6 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         assert said["gradio"] == (HOSTS[request.param] or said["gradio"])
         yield Host(request.param, f"http://127.0.0.1:{port}/", said["components"], log)
         server.communicate(timeout=60)
-        assert "Traceback" not in log.read_text()
 
 
 class Panel:
@@ -137,11 +138,11 @@ OpenPanel = Callable[..., Panel]
 
 @pytest.fixture
 def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
-    """`open_panel(dark=False)`: a fresh tab with txt2img's panel switched on. Errors in its console and requests to other hosts fail the test."""
+    """`open_panel(dark=False, enabled=True)`: a fresh tab with txt2img's panel. Errors in its console or the terminal and requests to other hosts fail the test."""
     pages: list[Any] = []
     errors: list[str] = []
 
-    def open_(dark: bool = False) -> Panel:
+    def open_(dark: bool = False, enabled: bool = True) -> Panel:
         page = browser.new_page()
         pages.append(page)
         page.set_viewport_size({"width": 1000, "height": 1400})
@@ -152,15 +153,19 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(host.address + ("?__theme=dark" if dark else ""))
         panel = Panel(page, "txt2img")
-        panel.enable()
+        page.wait_for_selector(f"{panel.prefix}-panel-checkbox")
+        if enabled:
+            panel.enable()
         return panel
 
+    known = len(host.log.read_text())
     yield open_
     hurt = [page.evaluate("window.hurt") for page in pages]
     for page in pages:
         page.close()
     assert errors == [], "the page's console, or other hosts"
     assert not any(hurt), "mark-up in a name was carried out"
+    assert "Traceback" not in host.log.read_text()[known:]
 
 
 # --- what the script's ui hands back ------------------------------------------------------------------------------------------------------------------
@@ -283,11 +288,13 @@ def test_models_are_shown_by_title_and_come_with_refresh(open_panel: OpenPanel) 
 
 def test_what_a_picture_s_parameters_set_is_handed_over(open_panel: OpenPanel, host: Host, pictures: Pictures) -> None:
     """Read parameters sets components from outside. A model that is not there any more must reach the script, which says so."""
-    panel = open_panel()
+    panel = open_panel(enabled=False)
     panel.page.click("#txt2img_paste")
     pasted = panel.wait_for_picture("unit-1-picture")
+    panel.page.wait_for_selector(f"{panel.prefix}-look")
+    panel.page.wait_for_timeout(500)  # switching on brings the lists up to date
     got = panel.generate()
-    assert got["settings"] == asdict(replace(PanelSettings(enabled=True), **PASTED))
+    assert got["settings"] == asdict(replace(PanelSettings(), **PASTED))
     assert [unit["picture"] for unit in got["units"]] == [digest(pasted_picture())]
     drop(panel, "unit-1-picture", pictures["reference"])  # the zone is still ours: files are handed over undecoded
     panel.wait_for_picture("unit-1-picture", pasted)
@@ -434,12 +441,60 @@ def test_a_preset_wants_a_name(open_panel: OpenPanel) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nothing_sticks_out_of_the_column(open_panel: OpenPanel, dark: bool) -> None:
+def test_it_fits_into_the_column_and_into_the_theme(open_panel: OpenPanel, dark: bool) -> None:
     panel = open_panel(dark)
     panel.open("lines", "more", "unit-1-more")
     panel.page.wait_for_selector(f"{panel.prefix}-preset-save")
+    panel.look()
+    panel.page.wait_for_selector(f"{panel.prefix}-view p")
     column = panel.page.locator("#txt2img_settings").bounding_box()
     assert column["width"] == pytest.approx(COLUMN, abs=1)
     parts = panel.page.evaluate("[...document.querySelectorAll('#txt2img_settings [id^=refonly-]')].map(one => one.getBoundingClientRect().right)")
     assert max(parts) <= column["x"] + column["width"] + 1
     assert panel.page.evaluate("document.documentElement.scrollWidth") <= 1000
+    assert (luminance(panel.page, f"{panel.prefix}-drawing", "backgroundColor") < 80) is dark
+    contrast = luminance(panel.page, f"{panel.prefix}-view p", "color") - luminance(panel.page, f"{panel.prefix}-drawing", "backgroundColor")
+    assert (contrast > 70) if dark else (contrast < -60)
+
+
+def luminance(page: Any, selector: str, what: str) -> float:
+    colour = page.evaluate("([s, w]) => getComputedStyle(document.querySelector(s))[w]", [selector, what])
+    return sum(int(v) for v in re.findall(r"\d+", colour)[:3]) / 3
+
+
+# --- strangers ----------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_addresses_are_never_fetched(host: Host) -> None:
+    """A picture given as an address, as a request from outside may hold it."""
+    config = json.loads(ask(host, "GET", "/config"))
+    zone, button = (component_id(config, f"{PANEL}-{part}") for part in ("drawing", "look"))
+    index, function = next((i, one) for i, one in enumerate(config["dependencies"]) if button in json.dumps(one["targets"]).strip("[]").split(", "))
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        address = f"http://127.0.0.1:{stranger.getsockname()[1]}/x.png"
+        given = address if host.name == "A1111" else {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+        data = [given if one == zone else value for one, value in zip(map(str, function["inputs"]), defaults(), strict=True)]
+        body = {"data": data, "fn_index": function.get("id", index), "session_hash": "stranger"}
+        if host.name == "A1111":
+            said = ask(host, "POST", "/run/predict", body)
+            assert "Addresses and file names are not opened" in json.loads(said)["data"][0]
+        else:
+            prefix = config.get("api_prefix", "")
+            ask(host, "POST", f"{prefix}/queue/join", body)
+            assert '"success":false' in ask(host, "GET", f"{prefix}/queue/data?session_hash=stranger").replace(" ", "")
+        stranger.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            stranger.accept()
+
+
+def component_id(config: Any, elem_id: str) -> str:
+    return str(next(one["id"] for one in config["components"] if one["props"].get("elem_id") == elem_id))
+
+
+def ask(host: Host, method: str, path: str, body: Any = None) -> str:
+    connection = http.client.HTTPConnection(urlsplit(host.address).netloc, timeout=60)
+    connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    assert answer.status == 200, text
+    return text
