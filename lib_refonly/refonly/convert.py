@@ -9,6 +9,7 @@ The folder's configs travel in the file's metadata, so that it can be read back 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -154,16 +155,24 @@ def _read_base(folder: Path) -> _Read:
 
 
 def _network(folder: Path, kind: str) -> tuple[Weights, dict[str, Any]]:
-    """Weights and whole config, checked against each other where diffusers is there to know what belongs together. A1111 has none, or any."""
-    try:
+    """Weights and whole config, checked against each other where diffusers is there to know what belongs together."""
+    if _has_diffusers():
         part = loader.read_network(folder, kind)
-    except ImportError:
-        config = read_json(folder / "config.json")
-        missing = [field for field in _ASKED[kind] if field not in config]
-        if missing:
-            raise BadModel(f"{kind}/config.json does not say {', '.join(missing)}. Convert this folder with the studio.") from None
-        return Weights.open(loader.weight_file(folder)), config
-    return part.weights, part.whole_config
+        return part.weights, part.whole_config
+    config = read_json(folder / "config.json")
+    missing = [field for field in _ASKED[kind] if field not in config]
+    if missing:
+        raise BadModel(f"{kind}/config.json does not say {', '.join(missing)}. Convert this folder with the studio.")
+    return Weights.open(loader.weight_file(folder)), config
+
+
+def _has_diffusers() -> bool:
+    """A1111 has none, or one that another extension brought and that does not go with the rest."""
+    try:
+        importlib.import_module("diffusers.models.unets.unet_2d_condition")
+    except (ImportError, RuntimeError):
+        return False
+    return True
 
 
 def _networks(unet: Weights, vae: Weights, whole: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:

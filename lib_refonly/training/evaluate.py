@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -70,14 +71,33 @@ class Gate:
     holds: bool
 
 
+class Painter(Protocol):
+    """What is scored. It paints at `size` and looks at references of `prompt_size`."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def prompt_size(self) -> int: ...
+    def paint(self, references: Sequence[Picture], blueprints: Sequence[Picture], seeds: Sequence[int], strength: float) -> list[Picture]: ...
+
+
+class FullPainter:
+    def __init__(self, model: RefOnlyModel) -> None:
+        self.model, self.size, self.prompt_size = model, model.card.native_size, model.prompt_spec.size
+
+    def paint(self, references: Sequence[Picture], blueprints: Sequence[Picture], seeds: Sequence[int], strength: float) -> list[Picture]:
+        jobs = [Job((ImageInput(Image.fromarray(r)),), Image.fromarray(b), seed) for r, b, seed in zip(references, blueprints, seeds, strict=True)]
+        return [np.asarray(picture) for picture in paint(self.model, jobs, RefOnlySettings(reference_strength=strength))]
+
+
 def evaluate(
-    model: RefOnlyModel, data: Path, seed: int = 0, limit: int = 0, on_progress: Callable[[int, int], None] | None = None
+    painter: Painter, data: Path, seed: int = 0, limit: int = 0, on_progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Score], Image.Image]:
     """Scores by group and way, and a sheet: reference, lines, painted, truth. `limit`: at most so many drawings a group."""
-    cases = load_cases(data, model.card.native_size, model.prompt_spec.size, seed, limit)
+    cases = load_cases(data, painter.size, painter.prompt_size, seed, limit)
     painted: dict[str, list[Picture]] = {}
     for place, way in enumerate(WAYS):
-        painted[way] = paint_way(model, cases, way, seed)
+        painted[way] = paint_way(painter, cases, way, seed)
         if on_progress:
             on_progress(place + 1, len(WAYS))
     groups = sorted({case.group for case in cases})
@@ -115,7 +135,7 @@ def mirrored_and_turned(picture: Picture, size: int, rng: np.random.Generator) -
     return turned(picture[:, ::-1], size, rng, mirror=False)
 
 
-def paint_way(model: RefOnlyModel, cases: Sequence[Case], way: str, seed: int) -> list[Picture]:
+def paint_way(painter: Painter, cases: Sequence[Case], way: str, seed: int) -> list[Picture]:
     """Every case coloured in one of WAYS, uint8 [S,S,3]."""
     size = cases[0].truth.shape[0]
     if way == "blank":
@@ -124,14 +144,11 @@ def paint_way(model: RefOnlyModel, cases: Sequence[Case], way: str, seed: int) -
         return [np.where(c.alpha[..., None] > 127, _mean_colour(c.reference), 0).astype(np.uint8) for c in cases]
     if way == "position copy":
         return [np.asarray(Image.fromarray(c.reference).resize((size, size), Image.Resampling.BOX)) for c in cases]
-    settings = RefOnlySettings(reference_strength=0.0 if way == "no reference" else 1.0)
-    result: list[Picture] = []
+    strength, result = 0.0 if way == "no reference" else 1.0, list[Picture]()
     for first in range(0, len(cases), BATCH):
-        jobs = [
-            Job((ImageInput(Image.fromarray(c.wrong if way == "wrong reference" else c.reference)),), Image.fromarray(c.blueprint), seed + first + k)
-            for k, c in enumerate(cases[first : first + BATCH])
-        ]
-        result += [np.asarray(p) for p in paint(model, jobs, settings)]
+        part = cases[first : first + BATCH]
+        references = [c.wrong if way == "wrong reference" else c.reference for c in part]
+        result += painter.paint(references, [c.blueprint for c in part], range(seed + first, seed + first + len(part)), strength)
     return result
 
 

@@ -141,18 +141,29 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from lib_refonly.studio.devices import pick
     from lib_refonly.training import evaluate as scoring
 
-    store = ModelStore()
-    entry = store.point_to(Path(arguments.model)) if Path(arguments.model).exists() else store.get(arguments.model)
-    if entry.path is None:
-        raise BadSettings(f"{entry.name} is not installed.")
     device, dtype = pick()
+    given = Path(arguments.model)
+    if given.is_file() and arguments.base:
+        from lib_refonly.training.evaluate_adapter import AdapterPainter
+
+        name, painter = given.stem, AdapterPainter(given, arguments.base, device)
+    else:
+        store = ModelStore()
+        entry = store.point_to(given) if given.exists() else store.get(arguments.model)
+        if entry.path is None:
+            raise BadSettings(f"{entry.name} is not installed.")
+        name, painter = entry.name, scoring.FullPainter(load_refonly(entry.path, device=device, dtype=dtype))
     bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
-    model = load_refonly(entry.path, device=device, dtype=dtype)
-    scores, sheet = scoring.evaluate(model, arguments.data, arguments.seed, arguments.limit, lambda done, count: bar.show(done / count, scoring.WAYS[done - 1]))
+
+    def tell(done: int, count: int) -> None:
+        bar.show(done / count, scoring.WAYS[done - 1])
+
+    scores, sheet = scoring.evaluate(painter, arguments.data, arguments.seed, arguments.limit, tell)
     bar.clear()
     limit = f" --limit {arguments.limit}" if arguments.limit else ""
     command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {arguments.model} --seed {arguments.seed}{limit}"
-    text = scoring.report(entry.name, model.card.native_size, scores, command)
+    command += f" --base {arguments.base}" if arguments.base else ""
+    text = scoring.report(name, painter.size, scores, command)
     write_atomically(arguments.out, text.encode())
     save_png(arguments.out.with_suffix(".png"), sheet)
     print(text)

@@ -214,10 +214,12 @@ def test_evaluate_writes_a_report_and_fails_when_a_gate_is_missed(run: Run, monk
     from lib_refonly.training import evaluate
 
     scores = [evaluate.Score("adventurer", way, 2, dE, 0.9, 20.0) for way, dE in (("model", distance), ("wrong reference", 60.0))]
-    model = SimpleNamespace(card=SimpleNamespace(native_size=128))
+    model = SimpleNamespace(card=SimpleNamespace(native_size=128), prompt_spec=SimpleNamespace(size=64))
     monkeypatch.setattr(ModelStore, "get", lambda _, name: ModelEntry(name, name, Path("place of it"), 128, 0))
     monkeypatch.setattr(loader, "load_refonly", lambda path, **_: model if path == Path("place of it") else None)
-    monkeypatch.setattr(evaluate, "evaluate", lambda *words: (scores, Image.new("RGB", (8, 8))) if words[:4] == (model, Path("set"), 0, 5) else None)
+    asked = (model, Path("set"), 0, 5)
+    sheet = Image.new("RGB", (8, 8))
+    monkeypatch.setattr(evaluate, "evaluate", lambda *words: (scores, sheet) if (words[0].model, *words[1:4]) == asked else None)
     ran = run("evaluate", "set", "-o", "scores.md", "--model", "mine", "--limit", "5")
     assert ran.code == code
     assert sorted(path.name for path in Path().iterdir()) == ["scores.md", "scores.png"]
