@@ -15,7 +15,7 @@ from lib_refonly.adapters.refonly_adapter import read_adapter
 from lib_refonly.conditioning.plan import InputFeature, Plan
 from lib_refonly.hosts.diffusers import anatomy
 from lib_refonly.refonly.blueprint import blueprint_tensor
-from lib_refonly.refonly.image_encoder import preprocess
+from lib_refonly.refonly.image_encoder import encode, preprocess
 from lib_refonly.refonly.sampling import denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.training.evaluate import Picture
@@ -43,10 +43,11 @@ class AdapterPainter:
     @torch.no_grad()
     def paint(self, references: Sequence[Picture], blueprints: Sequence[Picture], seeds: Sequence[int], strength: float) -> list[Picture]:
         pixels = torch.cat([preprocess(Image.fromarray(one), self.found.prompt_spec) for one in references])
-        tokens = self.found.tokens(pixels)
-        prompts = image_prompts(self.found.adapter, [(tokens, None)], self.found.nothing(tokens), strength)
-        assert self.found.adapter.blueprint is not None
-        feature = self.found.adapter.blueprint(torch.cat([blueprint_tensor(Image.fromarray(one)) for one in blueprints]).to(self.device))
+        adapter = self.found.adapter
+        tokens = adapter.to_tokens(encode(self.found.image_encoder, pixels.to(self.device)))
+        prompts = image_prompts(adapter, [(tokens, None)], torch.zeros_like(tokens), strength)
+        assert adapter.blueprint is not None
+        feature = adapter.blueprint(torch.cat([blueprint_tensor(Image.fromarray(one)) for one in blueprints]).to(self.device))
         shape = (4, self.size // 8, self.size // 8)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]).to(self.device)
         scheduler, text = make_scheduler("UniPC", SCHEDULE), self.no_words.expand(len(references), -1, -1)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from lib_refonly.errors import PainterError
 from lib_refonly.refonly.panel import PREPROCESSORS, UNITS, PanelSettings, UnitSettings
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.settings_form import SettingsForm
@@ -100,7 +101,10 @@ def _main(panel: HostPanel, prefix: str, answers: Answers) -> Callable[[], Any]:
     """Returns what brings the list of models up to date."""
 
     def models() -> shim.Titled:
-        return [(FIRST, ""), *answers.models()]
+        try:
+            return [(FIRST, ""), *answers.models()]
+        except PainterError:  # a checkpoint that nothing fits: the run says so, and the panel stays
+            return [(FIRST, "")]
 
     def now() -> Any:
         return shim.titled_choices(model, models())

@@ -30,11 +30,10 @@ Download = Callable[[str, Report], None]
 @dataclass
 class ModelsPanel:
     """The page's components. `model` is the chooser on the Colour page, `use` the one here; without a model to choose there is neither.
-    `folder` and `point` are None where the painter may not name a folder. `cut_out`: the character cut-out is listed, too."""
+    `folder` and `point` are None where the painter may not name a folder."""
 
     model: Any
     use: Any
-    cut_out: bool
     cards: Any
     message: Any
     more: Any
@@ -52,10 +51,10 @@ def choices(store: ModelStore) -> list[tuple[str, str]]:
     return [(entry.title, entry.name) for entry in store.entries() if entry.installed]
 
 
-def offered(store: ModelStore, cut_out: bool = True) -> list[tuple[str, str]]:
+def offered(store: ModelStore) -> list[tuple[str, str]]:
     """(title, name) of what can be downloaded and is not there."""
     models = [(entry.title, entry.name) for entry in store.entries() if entry.download]
-    return models + ([(SEGMENTER.title, SEGMENTER.name)] if cut_out and store.segmenter() is None else [])
+    return models + ([(SEGMENTER.title, SEGMENTER.name)] if store.segmenter() is None else [])
 
 
 def memory_text(entry: ModelEntry) -> str:
@@ -64,15 +63,14 @@ def memory_text(entry: ModelEntry) -> str:
     return f"Needs about {full} of memory on a CPU, {half} on a graphics card. Paints at {entry.native_size} px." if entry.memory else ""
 
 
-def build_models_panel(store: ModelStore, model: Any, may_point: bool, cut_out: bool = True) -> ModelsPanel:
+def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> ModelsPanel:
     """Lay the page out.
 
     Args:
         model: the chooser that this page follows; None where models are chosen elsewhere, as in a WebUI.
         may_point: the painter sits at this machine and may name a folder on it.
-        cut_out: the character cut-out is of use here.
     """
-    wanted = offered(store, cut_out)
+    wanted = offered(store)
     with gr.Row(elem_classes=["refonly-page"]):
         with gr.Column(scale=6, min_width=320, elem_classes=["refonly-section"]):
             here = "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."
@@ -80,12 +78,12 @@ def build_models_panel(store: ModelStore, model: Any, may_point: bool, cut_out: 
             gr.HTML(markup.heading("Models", elsewhere if model is None else here))
             message = gr.HTML("", elem_id="refonly-models-message")
             use = None if model is None else gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
-            cards = gr.HTML(model_cards(store, cut_out), elem_id="refonly-models-cards")
+            cards = gr.HTML(model_cards(store), elem_id="refonly-models-cards")
         with gr.Column(scale=5, min_width=320, elem_classes=["refonly-section"]):
             with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]) as more:
                 fetched = _download_part(wanted)
             folder, point = _point_part() if may_point else (None, None)
-    return ModelsPanel(model, use, cut_out, cards, message, more, *fetched, folder, point)
+    return ModelsPanel(model, use, cards, message, more, *fetched, folder, point)
 
 
 def _point_part() -> tuple[Any, Any]:
@@ -113,9 +111,9 @@ def _hub() -> str:
     return urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
 
 
-def model_cards(store: ModelStore, cut_out: bool = True) -> str:
+def model_cards(store: ModelStore) -> str:
     """The list as cards: title, state, memory, and what is wrong with a damaged one."""
-    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store) if cut_out else ""}</div>'
+    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store)}</div>'
 
 
 def _model_card(entry: ModelEntry) -> str:
@@ -224,11 +222,11 @@ class ModelsEvents:
 
     def _offer(self, anew: bool = False) -> dict[Any, Any]:
         """What is left to download; the whole part goes when that is nothing. `anew`: choose the first."""
-        left = offered(self.store, self.panel.cut_out)
+        left = offered(self.store)
         first = {"value": left[0][1] if left else None} if anew else {}
         return {self.panel.wanted: shim.update(choices=left, **first), self.panel.more: shim.update(visible=bool(left))}
 
     def _lists(self, chosen: str | None) -> dict[Any, Any]:
         """The lists anew; None leaves the choice as it is."""
         new = {"choices": choices(self.store)} | ({"value": chosen} if chosen else {})
-        return {chooser: shim.update(**new) for chooser in self._choosers} | {self.panel.cards: model_cards(self.store, self.panel.cut_out)}
+        return {chooser: shim.update(**new) for chooser in self._choosers} | {self.panel.cards: model_cards(self.store)}

@@ -51,7 +51,7 @@ def build_start_panel(store: ModelStore, samples: Sequence[Sample], example: Exa
             gr.HTML(example_text(example))
             install = None if example.why_not else gr.Button("Install the small example checkpoint", elem_id="refonly-start-install")
             message = gr.HTML("", elem_id="refonly-start-message")
-        models = build_models_panel(store, None, may_point, cut_out=False)
+        models = build_models_panel(store, None, may_point)
     panel = StartPanel(models, install, message)
     if install is not None:
         shim.on(install.click, guarded(message)(lambda: {message: installed(example.install())}), None, [message])

@@ -14,6 +14,7 @@ from lib_refonly.refonly.host_plan import find_lines
 from lib_refonly.refonly.panel import UNITS, read_arguments
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.studio.cutter import Cutter
 from lib_refonly.studio.requests import Prepared
 from lib_refonly.ui import markup
 from lib_refonly.ui.host_panel import Answers
@@ -30,6 +31,7 @@ _MEGA = 1_000_000
 @dataclass(frozen=True)
 class Context:
     shelf: models.Shelf
+    cutter: Cutter
     pictures: PictureStore
     presets: Presets
     units: int
@@ -47,7 +49,7 @@ def context() -> Context:
     encoders = (own / "image_encoders", base / "clip_vision", base / "ControlNetPreprocessor", *_of_extension("annotator/downloads/clip_vision"))
     limit = int(option("refonly_kept_pictures", 200)) * _MEGA
     shelf = models.Shelf(ModelStore(roots), (EMBEDDED, *adapters), encoders)
-    return Context(shelf, PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
+    return Context(shelf, Cutter(shelf.store.segmenter), PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
 
 
 def _of_extension(part: str) -> list[Path]:
@@ -104,7 +106,7 @@ def look(*arguments: Any) -> str:
             return markup.model_view(None)
         lines = find_lines(request.drawing, request.settings, controlnet_preprocessors())
         prepared = RefOnlySettings(background=request.settings.background, fit=request.settings.fit)
-        shown = [prepare_reference(unit.picture, prepared) for unit in request.units]
+        shown = [prepare_reference(unit.picture, prepared, context().cutter) for unit in request.units]
         notes = (*lines.notes, *(note for _, note in shown))
         return markup.model_view(Prepared(tuple(picture for picture, _ in shown), lines.blueprint, notes))
     except Exception as error:

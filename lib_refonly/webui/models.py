@@ -116,7 +116,7 @@ def _full_problem(choice: Choice, checkpoint: Checkpoint) -> str:
         return f"{choice.title} needs a Stable Diffusion 1.x or 2.x checkpoint; {checkpoint.name} has another kind of VAE."
     if checkpoint.latents != parts.latents:
         small = parts.latents.ends[1][0] < 512
-        wanted = "It needs the small example checkpoint (the RefOnly tab installs it)." if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
+        wanted = "It belongs to the small example checkpoint, which the RefOnly tab installs in AUTOMATIC1111's WebUI." if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
         return f"{choice.title} does not fit {checkpoint.name}: their VAEs make different latents. {wanted}"
     checkpoint.anatomy()
     return ""

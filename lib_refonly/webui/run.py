@@ -14,7 +14,7 @@ from torch import Tensor
 from lib_refonly.errors import BadSettings, PainterError
 from lib_refonly.refonly.host_plan import Conditions, Part, find_lines
 from lib_refonly.refonly.panel import PanelRequest
-from lib_refonly.refonly.prepare import prepare_reference
+from lib_refonly.refonly.prepare import FindCharacter, prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.webui import infotext, models
 from lib_refonly.webui.host import Attached, Host, host_of
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Run:
     """A generation. `prepare` reads the pictures; `attach` is called before every pass, `end` as often as the host likes."""
 
-    def __init__(self, shelf: models.Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, shelf: models.Shelf, find_character: FindCharacter) -> None:
+        self.shelf, self.find_character = shelf, find_character
         self.request: PanelRequest | None = None
         self.attached: Attached | None = None
         self.failure: Exception | None = None
@@ -80,7 +80,7 @@ class Run:
         assert self._host is not None
         with self._host.lent(self._sd_model, model.image_encoder), torch.no_grad():
             for unit in request.units:
-                picture, note = prepare_reference(unit.picture, prepared)
+                picture, note = prepare_reference(unit.picture, prepared, self.find_character)
                 tokens.append(model.tokens(picture, settings.fit))
                 p.comment(f"Reference Only: {note}")
         return Conditions(settings, request.units, tokens, lines, model.blueprint)

@@ -45,7 +45,7 @@ class RefOnlyScript(scripts.Script):
         self._end()
         if not is_enabled(arguments):
             return
-        run = RefOnlyScript.run_now = Run(context().shelf)
+        run = RefOnlyScript.run_now = Run(context().shelf, context().cutter)
         _undo_at_close(p, run)
         try:
             run.prepare(p, xyz.overridden(p, read_arguments(arguments, picture_of)), context().pictures)

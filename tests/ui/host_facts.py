@@ -13,7 +13,7 @@ COLUMN = 640
 EVIL = "<img src=x onerror=window.hurt=1>"
 MODELS = [(f"Tiny {EVIL}", "tiny-refonly"), ("Adapter", "tiny-adapter")]
 LATER = "Asked {} times"
-"""The title of one more model, each time that the page asks for models anew."""
+"""The title of one more model, each time that the page asks for models anew. Before, none fits the checkpoint."""
 PREPROCESSOR = f"scribble {EVIL}"
 PASTED = {"enabled": True, "model": "not-installed", "strength": 0.35}
 """What "Read parameters" sets, besides unit 1's picture."""

@@ -27,7 +27,7 @@ import gradio as gr  # noqa: E402
 from gradio import routes  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lib_refonly.errors import PainterError  # noqa: E402
+from lib_refonly.errors import BadModel, PainterError  # noqa: E402
 from lib_refonly.refonly.panel import names, read_arguments  # noqa: E402
 from lib_refonly.ui import markup, shim  # noqa: E402
 from lib_refonly.ui.host_panel import Answers, HostPanel, build_host_panel  # noqa: E402
@@ -152,8 +152,10 @@ def _answers(presets: Presets) -> Answers:
     asked = itertools.count()
 
     def models() -> list[tuple[str, str]]:
-        title = LATER.format(next(asked))
-        return [*MODELS, (title, title.lower())]
+        count = next(asked)
+        if not count:
+            raise BadModel("Nothing fits.")
+        return [*MODELS, (LATER.format(count), LATER.format(count).lower())]
 
     return Answers(
         models=models,

@@ -58,7 +58,7 @@ def test_drop_generate_and_paste_back(webui: WebUI, page: Any) -> None:
     page.wait_for_selector("#refonly-txt2img-view img")
     page.locator("#txt2img_generate").click()
     page.wait_for_function("document.querySelector('#html_info_txt2img')?.innerText.includes('RefOnly model')")
-    text = page.locator("#html_info_txt2img").inner_text()
+    text = page.locator("#html_info_txt2img").last.inner_text()
     assert "RefOnly unit 1" in text
     assert page.locator("#txt2img_gallery img").count()
     parameters = next(line for line in text.splitlines() if line.startswith("Steps:"))

@@ -110,11 +110,11 @@ def test_models_are_chosen_in_the_panel_and_downloaded_here() -> None:
         events.wire(page.load)
     assert panel.use is None
     assert not has(page, "refonly-models-use")
-    assert "Character cut-out" not in panel.cards.value  # of no use in a WebUI
-    assert [name for _, name in models_panel.offered(store, cut_out=False)] == ["big"]
+    assert "Character cut-out" in panel.cards.value
+    assert "big" in [name for _, name in models_panel.offered(store)]
     *_, end = events.fetch("big", True)
     assert "Press Refresh in the panel" in end[panel.message]
-    assert end[panel.more]["visible"] is False  # nothing is left to download
+    assert end[panel.more]["visible"] is True  # the cut-out is left
     assert end[panel.cards].count('data-state="Installed"') == 2
     assert "Press Refresh in the panel" in events.point_to("/models/another")[panel.message]
     *_, refused = events.fetch("big", False)
