@@ -200,7 +200,7 @@ def test_what_cannot_be_applied_is_said(webui: WebUI, plain: Painted) -> None:
 def test_interrupt_and_skip(webui: WebUI, plain: Painted, model: str, word: str) -> None:
     """interrupt and skip in the middle of a run"""
     beside(lambda: webui.ask(f"/sdapi/v1/{word}", {}), 2.0)
-    webui.paint(asked(model=model), steps=60)
+    webui.paint_all(asked(model=model), steps=60)  # of none, if it came before the first step
 
 
 def test_two_users(webui: WebUI, plain: Painted) -> None:
