@@ -65,7 +65,7 @@ def test_drop_generate_and_paste_back(webui: WebUI, page: Any) -> None:
     page.reload()
     page.wait_for_selector("#refonly-txt2img-panel")
     page.locator("#txt2img_prompt textarea").fill(f"a cat\n{parameters}")
-    page.locator("#paste").click()
+    page.locator("#txt2img_tools #paste").click()
     page.wait_for_selector("#refonly-txt2img-drawing img", state="attached")
     page.wait_for_selector("#refonly-txt2img-unit-1-picture img", state="attached")
     assert page.locator("#refonly-txt2img-panel-checkbox input").is_checked()
