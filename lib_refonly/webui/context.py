@@ -49,7 +49,13 @@ def context() -> Context:
     encoders = (own / "image_encoders", base / "clip_vision", base / "ControlNetPreprocessor", *_of_extension("annotator/downloads/clip_vision"))
     limit = int(option("refonly_kept_pictures", 200)) * _MEGA
     shelf = models.Shelf(ModelStore(roots), (EMBEDDED, *adapters), encoders)
-    return Context(shelf, Cutter(shelf.store.segmenter), PictureStore(own.parent / "pictures", limit), Presets(own.parent / "presets.json"), int(option("refonly_units", UNITS)))
+    return Context(
+        shelf,
+        Cutter(shelf.store.segmenter),
+        PictureStore(own.parent / "pictures", limit),
+        Presets(own.parent / "presets.json"),
+        int(option("refonly_units", UNITS)),
+    )
 
 
 def _of_extension(part: str) -> list[Path]:

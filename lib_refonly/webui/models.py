@@ -18,6 +18,9 @@ from lib_refonly.webui.host import Checkpoint
 from lib_refonly.webui.loaded import AdapterModel, FullModel, Loaded
 
 FULL, IP_ADAPTER, ADAPTER = "full", "ip-adapter", "adapter"
+_SMALLEST_SD = 512
+"""Channels inside Stable Diffusion's VAE; the embedded one is narrower."""
+_EXAMPLE = "It belongs to the small example checkpoint, which the RefOnly tab installs in AUTOMATIC1111's WebUI."
 _FILES = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
@@ -115,8 +118,8 @@ def _full_problem(choice: Choice, checkpoint: Checkpoint) -> str:
     if checkpoint.latents is None:
         return f"{choice.title} needs a Stable Diffusion 1.x or 2.x checkpoint; {checkpoint.name} has another kind of VAE."
     if checkpoint.latents != parts.latents:
-        small = parts.latents.ends[1][0] < 512
-        wanted = "It belongs to the small example checkpoint, which the RefOnly tab installs in AUTOMATIC1111's WebUI." if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
+        small = parts.latents.ends[1][0] < _SMALLEST_SD
+        wanted = _EXAMPLE if small else "Load any Stable Diffusion 1.x or 2.x checkpoint."
         return f"{choice.title} does not fit {checkpoint.name}: their VAEs make different latents. {wanted}"
     checkpoint.anatomy()
     return ""

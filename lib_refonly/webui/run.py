@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lib_refonly.errors import BadSettings, PainterError
+from lib_refonly.errors import BadModel, BadSettings, PainterError
 from lib_refonly.refonly.host_plan import Conditions, Part, find_lines
 from lib_refonly.refonly.panel import PanelRequest
 from lib_refonly.refonly.prepare import FindCharacter, prepare_reference
@@ -36,9 +36,9 @@ class Run:
         self.calls = 0
         self.expected = False
         self._conditions: Conditions | None = None
+        self._choice: models.Choice | None = None
         self._model: Loaded | None = None
         self._host: Host | None = None
-        self._sd_model: Any = None
 
     def prepare(self, p: Any, request: PanelRequest, pictures: PictureStore) -> None:
         """Read model and pictures, and write the settings into the picture's parameters.
@@ -48,10 +48,9 @@ class Run:
         """
         self.request = request
         self._host = host_of(p.sd_model)
-        self._sd_model = p.sd_model
         request = self.request = self._with_drawing(request, p)
         checkpoint = self._host.checkpoint(p.sd_model)
-        choice = models.find(self.shelf, request.settings.model, checkpoint)
+        choice = self._choice = models.find(self.shelf, request.settings.model, checkpoint)
         self._model = models.loaded(self.shelf, choice, checkpoint)
         self._conditions = self._read(request, self._model, p)
         if self._model.only_unguided and getattr(p, "cfg_scale", 1) != 1:
@@ -78,7 +77,7 @@ class Run:
         prepared = RefOnlySettings(background=settings.background, fit=settings.fit)
         tokens: list[Tensor] = []
         assert self._host is not None
-        with self._host.lent(self._sd_model, model.image_encoder), torch.no_grad():
+        with self._host.lent(p.sd_model, model.image_encoder), torch.no_grad():
             for unit in request.units:
                 picture, note = prepare_reference(unit.picture, prepared, self.find_character)
                 tokens.append(model.tokens(picture, settings.fit))
@@ -86,17 +85,24 @@ class Run:
         return Conditions(settings, request.units, tokens, lines, model.blueprint)
 
     def attach(self, p: Any, size: tuple[int, int]) -> None:
-        """Before every pass; `size` in pixels. A pass that is announced twice is attached once."""
+        """Before every pass; `size` in pixels. A pass that is announced twice is attached once.
+
+        Raises:
+            BadModel: the pass has another checkpoint than the run began with (hires fix), and the model does not fit it.
+        """
         self.end()
         if self.failure is not None:
             assert self._host is not None
             self.attached = self._host.refuse(p, self.failure)
             return
-        if self._conditions is None or self._host is None or self._model is None:
+        if self._conditions is None or self._host is None or self._model is None or self._choice is None:
             return
         if not self._conditions.settings.acts_in(bool(getattr(p, "is_hr_pass", False))):
             return
-        with self._host.lent(self._sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
+        why = models.problem(self.shelf, self._choice, self._host.checkpoint(p.sd_model))
+        if why:
+            raise BadModel(why)
+        with self._host.lent(p.sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
             plan = self._conditions.plan(size, self._model.prompts, _part(p)).active()
         if not plan:
             return
@@ -113,6 +119,7 @@ class Run:
         text = str(error) if isinstance(error, PainterError) else f"something went wrong inside ({error}); the terminal says more."
         p.comment(f"Reference Only was not applied: {text}")
         p.extra_generation_params["RefOnly note"] = "not applied"
+        self._conditions = None
         # What was asked for could not even be read, or must not be left out: no picture that only looks as if it had been followed.
         if self.request is None or self.request.settings.must:
             self.failure = error

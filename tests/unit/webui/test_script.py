@@ -173,3 +173,21 @@ def test_a_run_that_is_over_is_freed_at_once(script: Any, sd_model: SdModel, ask
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_checkpoint_that_changes_on_the_way_is_met(script: Any, sd_model: SdModel, asked: dict[str, Any]) -> None:
+    """Hires fix with another checkpoint, whose VAE is another: the second pass is painted without us, and it is said."""
+    p, other = Processing(sd_model), SdModel(sd_model.model.diffusion_model, sd_model.first_stage_model)
+    other.scale_factor = 0.13
+
+    class Changing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(script, name)
+
+        def before_hr(self, p: Any, *_: Any) -> None:
+            p.sd_model = other
+
+    latent, swallowed, _ = generate(p, Changing(), [asked], script.on_step, hires=True)
+    assert swallowed == []
+    assert any("different latents" in comment for comment in p.comments)
+    assert torch.equal(latent, paint(script, sd_model, asked | {"passes": "low"}, hires=True))
