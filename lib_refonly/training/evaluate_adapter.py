@@ -32,8 +32,10 @@ class AdapterPainter:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         self.found, self.device = read_adapter(path, device=device), device
-        self.unet: Any = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32).eval().to(device)
-        self.vae: Any = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32).eval().to(device)
+        self.unet: Any = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32)
+        self.vae: Any = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32)
+        for network in (self.unet, self.vae):
+            network.eval().to(device)
         self.found.check(anatomy(self.unet))
         self.size, self.prompt_size = self.found.native_size, self.found.prompt_spec.size
         ids = CLIPTokenizer.from_pretrained(base / "tokenizer")([""], padding="max_length", max_length=77, return_tensors="pt").input_ids
