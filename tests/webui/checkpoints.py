@@ -97,6 +97,24 @@ def models(out: Path, wide: bool) -> None:
     save_file(random_ip_adapter(unet, 768), out / "adapters" / "ip-adapter_random.safetensors")
 
 
+def lora(out: Path, wide: bool) -> None:
+    """A LoRA in kohya's layout for rand-sd15: q, k and the way out of the first cross-attention."""
+    inner, site, rank = (320 if wide else 32), "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2", 4
+    torch.manual_seed(3)
+    out.mkdir()
+    tensors: dict[str, torch.Tensor] = {}
+    for layer, width in (("to_q", inner), ("to_k", 768), ("to_out_0", inner)):
+        tensors |= {f"{site}_{layer}.lora_down.weight": torch.randn(rank, width), f"{site}_{layer}.lora_up.weight": torch.randn(inner, rank) / 4}
+        tensors[f"{site}_{layer}.alpha"] = torch.tensor(float(rank))
+    save_file(tensors, out / "random.safetensors")
+
+
+def embedding(out: Path) -> None:
+    """A textual-inversion embedding for rand-sd15."""
+    out.mkdir()
+    save_file({"emb_params": 0.3 * torch.randn(2, 768, generator=torch.Generator().manual_seed(4))}, out / "randomword.safetensors")
+
+
 def random_image_encoder() -> CLIPVisionModelWithProjection:
     torch.manual_seed(2)
     config = CLIPVisionConfig(

@@ -26,6 +26,8 @@ def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     host.models.mkdir()
     (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)
     checkpoints.models(host.models, host.is_forge)
+    checkpoints.lora(host.loras, host.is_forge)
+    checkpoints.embedding(host.embeddings)
     link = linked(folder)
     try:
         host.start()

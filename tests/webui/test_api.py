@@ -169,6 +169,14 @@ def test_token_merging(webui: WebUI, plain: Painted) -> None:
     webui.paint(override_settings={"token_merging_ratio": 0.0})
 
 
+@pytest.mark.parametrize("words", ["a cat <lora:random:1>", "a cat randomword"], ids=["LoRA", "embedding"])
+def test_lora_and_embedding(webui: WebUI, plain: Painted, words: str) -> None:
+    """a LoRA and a textual-inversion embedding in the prompt, alone and with the adapter"""
+    alone, ours, both = webui.paint(prompt=words), webui.paint(asked(model=IP)), webui.paint(asked(model=IP), prompt=words)
+    assert min(apart(alone, plain), apart(both, ours), apart(both, alone)) > 0.2
+    assert same(webui.paint(asked(model=IP)), ours)
+
+
 def test_refiner(webui: WebUI, plain: Painted) -> None:
     """refiner: the second checkpoint goes on, the next run is clean"""
     if webui.is_forge:

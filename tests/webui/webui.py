@@ -61,6 +61,14 @@ class WebUI:
         return (self.folder / "modules_forge").is_dir()
 
     @property
+    def loras(self) -> Path:
+        return self.models.parent / "loras"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.models.parent / "embeddings"
+
+    @property
     def name(self) -> str:
         if not self.is_forge:
             return "A1111"
@@ -73,7 +81,19 @@ class WebUI:
         self.log = self.models.parent / f"{self.name}.log"
         first = sorted(self.checkpoints.glob("*.safetensors"))[0]
         own = ("--always-cpu",) if self.is_forge else ("--use-cpu", "all")
-        arguments = [*_COMMON, *own, "--port", str(self.port), "--ckpt-dir", str(self.checkpoints), "--ckpt", str(first), *self.flags]
+        arguments = [
+            *_COMMON,
+            *own,
+            "--port",
+            str(self.port),
+            "--ckpt-dir",
+            str(self.checkpoints),
+            "--ckpt",
+            str(first),
+            "--lora-dir",
+            str(self.loras),
+            *self.flags,
+        ]
         environment = os.environ | {
             "REFONLY_MODELS_DIR": str(self.models),
             "HF_HUB_OFFLINE": "1",
