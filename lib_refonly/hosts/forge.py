@@ -39,7 +39,6 @@ def patched(patcher: Any, plan: Plan, stand_in: StandIn | None = None) -> tuple[
     A wrapper that is already there stays and acts inside. Callables only are handed over: `clone()` copies everything else deeply.
     """
     clone = patcher.clone() if stand_in is None else _standing_in(patcher, stand_in)
-    taken_for = predicts(patcher.model)
     session = Session(anatomy(clone.model.diffusion_model), plan)
     inner = clone.model_options.get(WRAPPER)
 
@@ -52,7 +51,7 @@ def patched(patcher: Any, plan: Plan, stand_in: StandIn | None = None) -> tuple[
             out = apply_model(call["input"], call["timestep"], **call["c"]) if inner is None else inner(apply_model, call)
         if stand_in is None:
             return out
-        return denoised_in_terms_of(out, call["input"], call["timestep"], stand_in.prediction, taken_for)
+        return denoised_in_terms_of(out, call["input"], call["timestep"], stand_in.prediction, predicts(patcher.model))
 
     clone.set_model_unet_function_wrapper(wrapper)
     return clone, session

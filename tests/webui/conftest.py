@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from tests.webui import checkpoints
-from tests.webui.webui import ROOT, WebUI, linked, python_of
+from tests.webui.webui import RESULTS, WebUI, linked, python_of
 
-RESULTS = ROOT / "docs" / "hosts"
 _found: dict[str, dict[str, str]] = {}
 
 

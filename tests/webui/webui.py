@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "hosts"
 SAMPLES = ROOT / "lib_refonly" / "assets" / "samples"
 TITLE = "Reference Only"
 _READY, _PATIENCE = "Startup time:", 600

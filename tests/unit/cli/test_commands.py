@@ -138,11 +138,20 @@ def test_verify(run: Run, monkeypatch: pytest.MonkeyPatch, differences: list[flo
 def test_convert_says_what_it_wrote(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from lib_refonly.refonly import convert
 
-    monkeypatch.setattr(convert, "to_ldm", lambda folder, out: out / f"{folder.name}.safetensors")
+    asked: list[object] = []
+
+    def to_ldm(folder: Path, out: Path, onto: object) -> Path:
+        asked.append(onto)
+        return out / f"{folder.name}.safetensors"
+
+    monkeypatch.setattr(convert, "to_ldm", to_ldm)
     ran = run("convert", "models/mine", "out")
     assert ran.code == 0
     assert str(Path("out/mine.safetensors")) in ran.out
     assert "mine.yaml" in ran.out
+    assert run("convert", "models/mine", "out", "--onto", "a.safetensors", "--base", "b.safetensors").code == 0
+    assert asked == [None, (Path("b.safetensors"), Path("a.safetensors"))]
+    assert "belong together" in run("convert", "models/mine", "out", "--onto", "a.safetensors").err
 
 
 @pytest.mark.parametrize("words", [("models",), ("models", "list")])
