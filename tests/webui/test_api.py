@@ -162,6 +162,21 @@ def test_inpaint(webui: WebUI, plain: Painted, model: str, whole: bool) -> None:
     assert change[:, :56].mean() < change[:, 72:].mean() / 4
 
 
+@pytest.mark.parametrize("model", ["rand-refonly", IP])
+def test_soft_inpainting(webui: WebUI, plain: Painted, model: str) -> None:
+    """the host's own soft inpainting, at the same time"""
+    ramp = np.tile(np.linspace(0, 255, 128).astype(np.uint8), (128, 1))
+    picture = np.asarray(Image.open(sorted(SAMPLES.iterdir())[0] / "lines.png").convert("RGB").resize((128, 128)))
+    own = {"init_images": [_png(picture)], "mask": _png(ramp), "denoising_strength": 0.9, "inpainting_fill": 1, "mask_blur": 0}
+    soft = {"alwayson_scripts": {"Soft Inpainting": {"args": [True, 1, 0.5, 4, 0, 0.5, 2]}}}
+    hard, ours = webui.paint(asked(model=model), "img2img", **own), webui.paint(asked(model=model), "img2img", **own, **soft)
+    without = webui.paint(kind="img2img", **own, **soft)
+    if float(np.abs(without.picture - picture).mean()) < 0.05:
+        pytest.skip("the host's own soft inpainting leaves this picture as it was, with random weights")
+    assert apart(ours, hard) > 0.05, "soft inpainting has no part in it"
+    assert apart(ours, without) > 0.2
+
+
 def test_token_merging(webui: WebUI, plain: Painted) -> None:
     """token merging beside the text's adapter"""
     merged: dict[str, Any] = {"override_settings": {"token_merging_ratio": 0.5}}

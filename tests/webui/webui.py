@@ -144,8 +144,9 @@ class WebUI:
             "override_settings_restore_afterwards": False,
         }
         body["override_settings"] = {"sd_model_checkpoint": self.checkpoint(checkpoint)} | settings.pop("override_settings", {})
+        body["alwayson_scripts"] = settings.pop("alwayson_scripts", {})
         if request is not None:
-            body["alwayson_scripts"] = {TITLE: {"args": request if isinstance(request, list) else [request]}}
+            body["alwayson_scripts"] = body["alwayson_scripts"] | {TITLE: {"args": request if isinstance(request, list) else [request]}}
         answer = self.ask(f"/sdapi/v1/{kind}", body | settings)
         info = json.loads(answer["info"])
         count = settings.get("batch_size", 1) * settings.get("n_iter", 1)
