@@ -8,6 +8,7 @@ also where another extension owns the attention of a site (Forge's IP-Adapter): 
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
@@ -74,14 +75,15 @@ def predicts(model: Any) -> Prediction:
 def _standing_in(patcher: Any, stand_in: StandIn) -> Any:
     unet: Any = stand_in.unet
     model = vars(unet).get(_MODEL)
-    if model is None or model[0] is not patcher.model:
+    if model is None or model[0]() is not patcher.model:
         for name in _OF_THE_UNET:
             if hasattr(patcher.model.diffusion_model, name):
                 setattr(unet, name, getattr(patcher.model.diffusion_model, name))
         own = copy.copy(patcher.model)
         own._modules = {**patcher.model._modules, "diffusion_model": unet}
-        # The same object for every pass: the host knows by it what lies on the device already. In a tuple, or it would become a submodule.
-        model = vars(unet)[_MODEL] = (patcher.model, own)
+        # The same object for every pass: the host knows by it what lies on the device already. In a tuple, or it would become a submodule; and the
+        # checkpoint's own is not held, or it would stay in memory after another one was chosen.
+        model = vars(unet)[_MODEL] = (weakref.ref(patcher.model), own)
     fresh, clone = type(patcher)(model[1], patcher.load_device, patcher.offload_device), patcher.clone()
     for name in _KEPT:
         if hasattr(clone, name):

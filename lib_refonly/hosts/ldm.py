@@ -76,7 +76,7 @@ class Attachment:
         if self._own is None or self.stand_in is None:
             return None
         model.diffusion_model, self._own = self._own, None
-        if out is None or self.alphas_cumprod is None:
+        if out is None or self.alphas_cumprod is None or self.stand_in.prediction == self.predicts:
             return None
         return in_terms_of(out, args[0], alpha_bar_at(args[1], self.alphas_cumprod), self.stand_in.prediction, self.predicts)
 

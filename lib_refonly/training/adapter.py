@@ -83,18 +83,8 @@ class AdapterTask(PairTask):
         return {name: Projection(k, v) for name, k, v in zip(self.sites, self.to_k, self.to_v, strict=True)}
 
     def told(self, i: int, view: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {"ids": self.ids([self._said(self.captions[i][view], rng)])[0].numpy()}
-
-    def _said(self, caption: str, rng: np.random.Generator) -> str:
-        if rng.random() < self.config.drop_text:
-            return ""
-        tags = caption.split(", ")
-        if rng.random() < self.config.thin:
-            tags = [str(tag) for tag in rng.permutation(tags)[: rng.integers(1, len(tags) + 1)]]
-        return ", ".join(tags)
-
-    def ids(self, texts: list[str]) -> Tensor:
-        return self.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        text = vocabulary.said(self.captions[i][view], self.config.drop_text, self.config.thin, rng)
+        return {"ids": vocabulary.ids(self.tokenizer, [text])[0].numpy()}
 
     def forward(
         self, latents: Tensor, picture: Tensor, lines: Tensor, ids: Tensor, t: Tensor, noise: Tensor, see_picture: Tensor, see_lines: Tensor
@@ -113,7 +103,7 @@ class AdapterTask(PairTask):
         return Plan((ImagePrompt((ImageTokens(tokens),), replace=False, projections=self.projections),), (InputFeature(feature),))
 
     def nothing_said(self, count: int) -> Tensor:
-        ids = self.ids([""] * count).to(next(self.unet.parameters()).device)
+        ids = vocabulary.ids(self.tokenizer, [""] * count).to(next(self.unet.parameters()).device)
         return self.text_encoder(ids).last_hidden_state
 
     def export(self, folder: Path) -> None:

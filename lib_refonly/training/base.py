@@ -68,7 +68,7 @@ class BaseTask(nn.Module):
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         rows, views = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
-        texts = [self._said(self.captions[i][v], rng) for i, v in zip(rows, views, strict=True)]
+        texts = [vocabulary.said(self.captions[i][v], self.config.drop, self.config.thin, rng) for i, v in zip(rows, views, strict=True)]
         latents = np.stack([self.data.latents[i, v] for i, v in zip(rows, views, strict=True)]).astype(np.float32)
         return {
             "latents": torch.from_numpy(latents),
@@ -77,16 +77,8 @@ class BaseTask(nn.Module):
             "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
         }
 
-    def _said(self, caption: str, rng: np.random.Generator) -> str:
-        if rng.random() < self.config.drop:
-            return ""
-        tags = caption.split(", ")
-        if rng.random() < self.config.thin:
-            tags = [str(tag) for tag in rng.permutation(tags)[: rng.integers(1, len(tags) + 1)]]
-        return ", ".join(tags)
-
     def ids(self, texts: list[str]) -> Tensor:
-        return self.tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        return vocabulary.ids(self.tokenizer, texts)
 
     def forward(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
         noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)

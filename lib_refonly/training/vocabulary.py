@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -53,3 +55,18 @@ def save_plain(tokenizer: Any, folder: Path) -> None:
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+
+
+def said(caption: str, drop: float, thin: float, rng: np.random.Generator) -> str:
+    """A caption as a row sees it: nothing for a share of `drop`, some of its tags in any order for a share of `thin`, else whole."""
+    if rng.random() < drop:
+        return ""
+    tags = caption.split(", ")
+    if rng.random() < thin:
+        tags = [str(tag) for tag in rng.permutation(tags)[: rng.integers(1, len(tags) + 1)]]
+    return ", ".join(tags)
+
+
+def ids(tokenizer: Any, texts: list[str]) -> Tensor:
+    """Token ids [len(texts), 77]."""
+    return tokenizer(texts, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids

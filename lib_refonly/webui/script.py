@@ -90,6 +90,8 @@ def _undo_at_close(p: Any, run: Run) -> None:
 
     def closing() -> None:
         run.end()
+        if RefOnlyScript.run_now is run:
+            RefOnlyScript.run_now = None
         vars(p).pop("close", None)  # or p would hold itself, and every picture of the run with it, until Python looks for cycles
         p.close()
 
