@@ -24,7 +24,7 @@ from lib_refonly.refonly.convert import BLUEPRINT_LDM, VISION_LDM
 from lib_refonly.refonly.image_encoder import ImagePromptSpec
 from lib_refonly.refonly.ldm_keys import UNET, VAE, per_level, unet_names
 from lib_refonly.refonly.ldm_yaml import unet_params
-from lib_refonly.refonly.loader import PREPROCESSOR, SCHEDULER, build_vision, filled, vision_names, weight_file
+from lib_refonly.refonly.loader import PREPROCESSOR, SCHEDULER, build_vision, filled, refuse_absurd, vision_names, weight_file
 
 _NETWORKS = ("unet", "vae", "image_encoder")
 _VAE_ENDS = ("encoder.conv_in.weight", "decoder.conv_in.weight", "decoder.conv_out.weight")
@@ -87,6 +87,7 @@ def read_hosted(path: Path) -> HostedParts:
 def _read_folder(folder: Path) -> HostedParts:
     configs = {name: read_json(folder / name / "config.json") for name in _NETWORKS}
     configs |= {"scheduler": read_json(folder / SCHEDULER), "preprocessor": read_json(folder / PREPROCESSOR)}
+    refuse_absurd(configs, folder.name)
     weights = {name: Weights.open(weight_file(folder / name)) for name in _NETWORKS}
     unet = weights["unet"]
     plain = [name for name in unet if not name.startswith(BLUEPRINT)]
@@ -100,6 +101,7 @@ def _read_folder(folder: Path) -> HostedParts:
 
 def _read_file(path: Path) -> HostedParts:
     configs = checkpoint_configs(path, read_header(path))
+    refuse_absurd(configs, path.name)
     weights = Weights.open(path)
 
     def part(prefix: str) -> Weights:

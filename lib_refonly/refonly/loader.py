@@ -129,7 +129,7 @@ def make_parts(
         BadModel: as `load_refonly`.
     """
     for name, config in configs.items():
-        _refuse_absurd(config, f"{name}/config.json")
+        refuse_absurd(config, f"{name}/config.json")
     unet, vae, vision = (_on_meta(name, _BUILD[name], configs[name]) for name in ("unet", "vae", "image_encoder"))
     encoder = _on_meta("unet", BlueprintEncoder.from_config, configs["unet"])
     unet_weights, blueprint_weights = _split_unet(weights["unet"])
@@ -153,7 +153,7 @@ def read_network(folder: Path, kind: str) -> Part:
         BadModel: as `load_refonly`.
     """
     config = read_json(folder / "config.json")
-    _refuse_absurd(config, f"{kind}/config.json")
+    refuse_absurd(config, f"{kind}/config.json")
     module = _on_meta(kind, _BUILD[kind], config)
     weights = Weights.open(weight_file(folder))
     return Part(config, module, _fit(module, _new_vae_names(weights) if kind == "vae" else weights, kind))
@@ -161,23 +161,23 @@ def read_network(folder: Path, kind: str) -> Part:
 
 def expected(kind: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The whole config (with the defaults that `config` leaves out) and the names of all tensors of the network that it describes."""
-    _refuse_absurd(config, f"{kind}/config.json")
+    refuse_absurd(config, f"{kind}/config.json")
     module: Any = _on_meta(kind, _BUILD[kind], config)
     return dict(module.config), list(module.state_dict())
 
 
-def _refuse_absurd(value: Any, where: str) -> None:
+def refuse_absurd(value: Any, where: str) -> None:
     """Numbers and lists that no real model has would build for hours, before any header could contradict them."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if key in ("layers_per_block", "num_hidden_layers", "transformer_layers_per_block") and isinstance(inner, int) and not 0 < inner <= 100:
                 raise BadModel(f"{where}: {key} is {inner}.")
-            _refuse_absurd(inner, where)
+            refuse_absurd(inner, where)
     elif isinstance(value, list):
         if len(value) > 64:
             raise BadModel(f"{where}: a list of {len(value)} entries.")
         for inner in value:
-            _refuse_absurd(inner, where)
+            refuse_absurd(inner, where)
     elif isinstance(value, int | float) and abs(value) > 1_000_000:
         raise BadModel(f"{where}: the number {value}.")
 

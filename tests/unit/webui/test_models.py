@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,13 @@ def test_memory_holds_one_model(shelf: Any, checkpoint: Any) -> None:
     assert models.loaded(shelf, tiny, checkpoint) is first
     models.loaded(shelf, ours, checkpoint)
     assert models.loaded(shelf, tiny, checkpoint) is not first
+
+
+def test_a_config_that_would_build_for_hours_is_refused(models: Path, tmp_path: Path) -> None:
+    from lib_refonly.refonly.hosted import read_hosted
+
+    shutil.copytree(models / "tiny", tmp_path / "hostile")
+    config = tmp_path / "hostile" / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text("utf-8")) | {"layers_per_block": 10**9}), "utf-8")
+    with pytest.raises(BadModel, match="layers_per_block"):
+        read_hosted(tmp_path / "hostile")
