@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import queue
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from lib_refonly.errors import BadModel, BadSettings, CannotWrite, Interrupted, OutOfMemory
 from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.studio import jobs
 from lib_refonly.studio.batch import Batch, run_batch, zip_files
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.groups import Failure
@@ -205,6 +209,13 @@ def many(tmp_path: Path, count: int) -> Batch:
     return batch(tmp_path, *(f"{number:02}.png" for number in range(count)))
 
 
+class EveryEvent(queue.Queue[Any]):
+    """A reader who is told everything, however late: a busy machine leaves out what it is behind with."""
+
+    def empty(self) -> bool:
+        return True
+
+
 class Unhurried(threading.Event):
     """Lets the reader keep up: one that is behind is not told every step."""
 
@@ -213,7 +224,8 @@ class Unhurried(threading.Event):
         return True
 
 
-def test_a_batch_goes_in_groups_and_its_progress_counts_drawings(tmp_path: Path) -> None:
+def test_a_batch_goes_in_groups_and_its_progress_counts_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "queue", SimpleNamespace(SimpleQueue=EveryEvent))
     job, engine = many(tmp_path, 19), FlatEngine(Unhurried())
     told = [event for event in run_batch(job, engine, Desk(), threading.Event()) if isinstance(event, Progress)]
     assert engine.groups == [8, 8, 3]
