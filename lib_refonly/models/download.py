@@ -140,19 +140,20 @@ def damaged(folder: Path) -> list[str]:
 def _check_names(repo_id: str, files: Sequence[File]) -> None:
     if not _REPO.fullmatch(repo_id) or ".." in repo_id:
         raise BadModel(f"{repo_id!r} is no model on the hub; those are called owner/name.")
-    for name in (name for file in files for name in _choices(file)):
+    for name in (name for file in files for name in choices(file)):
         parts = PurePosixPath(name).parts
         if not parts or name != "/".join(parts) or any(not re.fullmatch(r"\w[\w.\- ]*", part) for part in parts):
             raise BadModel(f"{name!r} is no file name in a model.")
 
 
-def _choices(file: File) -> tuple[str, ...]:
+def choices(file: File) -> tuple[str, ...]:
+    """The names that a file may have."""
     return (file,) if isinstance(file, str) else file
 
 
 def _is_there(to: Path, files: Sequence[File]) -> bool:
     known = _manifest(to).get("files", {})
-    names = [next((name for name in _choices(file) if name in known), None) for file in files]
+    names = [next((name for name in choices(file) if name in known), None) for file in files]
     return all(name is not None and _intact(to, name) for name in names)
 
 
@@ -248,7 +249,7 @@ def _find(repo_id: str, file: File, revision: str, endpoint: str | None) -> _Fou
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 
-    *others, last = _choices(file)
+    *others, last = choices(file)
     for name in (*others, last):
         url = hf_hub_url(repo_id, name, revision=revision, endpoint=endpoint)
         try:

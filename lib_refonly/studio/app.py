@@ -169,7 +169,7 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: 
     from lib_refonly.ui.batch_panel import BatchEvents, build_batch_panel
     from lib_refonly.ui.colour_events import ColourEvents
     from lib_refonly.ui.colour_panel import build_colour_panel
-    from lib_refonly.ui.models_panel import ModelsEvents, build_models_panel, choices
+    from lib_refonly.ui.models_panel import ModelsEvents, build_models_panel, choices, cut_out
     from lib_refonly.ui.samples import find_samples
 
     desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
@@ -181,20 +181,20 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: 
             with gr.Tab("Batch", id="batch"):
                 batch = build_batch_panel(local)
             with gr.Tab("Models", id="models"):
-                models = build_models_panel(store, colour.model, local)
+                models = build_models_panel(store, cut_out(store), colour.model, local)
             with gr.Tab("About", id="about"):
                 build_about_panel(_licences())
         ColourEvents(colour, engine, desk, found, lambda: [name for _, name in choices(store)]).wire()
         BatchEvents(batch, colour, engine, desk, local).wire()
-        ModelsEvents(models, store, download or _download).wire(page.load)
+        ModelsEvents(models, store, cut_out(store), download or _download).wire(page.load)
     return page
 
 
-def _download(name: str, report: Callable[[int, int], None]) -> None:
+def _download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:
     """Fetch what the list offers. The page calls this only after the painter has consented."""
     from lib_refonly.models.offers import fetch, find_offer
 
-    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True)
+    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True, mirror=mirror)
 
 
 def _shown(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from html import escape
@@ -15,22 +15,49 @@ from typing import Any
 import gradio as gr
 
 from lib_refonly.errors import BadSettings, Interrupted, Offline
-from lib_refonly.models.offers import SEGMENTER
+from lib_refonly.models.offers import SEGMENTER, Offer
 from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.studio.jobs import stream
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.troubles import explain, guarded
 
+_MIRROR = "Another server with the same files, https://…; empty: the usual one."
 _CUTS = "Paints nothing itself: it cuts the character out of a reference that shows a scene. Plain and transparent grounds need no model."
 Report = Callable[[int, int], None]
-Download = Callable[[str, Report], None]
-"""`download(name, report)`: fetch a model of the list. It calls `report(bytes done, bytes in all)`, which may raise `Interrupted`."""
+Download = Callable[[str, Report, str | None], None]
+"""`download(name, report, mirror)`: fetch what is offered. It calls `report(bytes done, bytes in all)`, which may raise `Interrupted`."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing of the list: `state` is Installed, Not installed or Damaged."""
+
+    title: str
+    state: str
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What there is beside the models that paint by themselves: shown as cards, and offered for download."""
+
+    cards: Callable[[], Iterable[Card]]
+    offers: Callable[[], Iterable[Offer]]
+
+
+def cut_out(store: ModelStore) -> Beside:
+    """The segmentation model."""
+
+    def cards() -> list[Card]:
+        return [Card(SEGMENTER.title, "Not installed" if store.segmenter() is None else "Installed", (_CUTS,))]
+
+    return Beside(cards, lambda: [SEGMENTER] if store.segmenter() is None else [])
 
 
 @dataclass
 class ModelsPanel:
     """The page's components. `model` is the chooser on the Colour page, `use` the one here; without a model to choose there is neither.
-    `folder` and `point` are None where the painter may not name a folder."""
+    `mirror`, `folder` and `point` are None where the painter may not name a server or a folder."""
 
     model: Any
     use: Any
@@ -38,6 +65,7 @@ class ModelsPanel:
     message: Any
     more: Any
     wanted: Any
+    mirror: Any
     consent: Any
     fetch: Any
     stop: Any
@@ -51,10 +79,10 @@ def choices(store: ModelStore) -> list[tuple[str, str]]:
     return [(entry.title, entry.name) for entry in store.entries() if entry.installed]
 
 
-def offered(store: ModelStore) -> list[tuple[str, str]]:
+def offered(store: ModelStore, beside: Beside) -> list[tuple[str, str]]:
     """(title, name) of what can be downloaded and is not there."""
     models = [(entry.title, entry.name) for entry in store.entries() if entry.download]
-    return models + ([(SEGMENTER.title, SEGMENTER.name)] if store.segmenter() is None else [])
+    return models + [(offer.title, offer.name) for offer in beside.offers()]
 
 
 def memory_text(entry: ModelEntry) -> str:
@@ -63,14 +91,14 @@ def memory_text(entry: ModelEntry) -> str:
     return f"Needs about {full} of memory on a CPU, {half} on a graphics card. Paints at {entry.native_size} px." if entry.memory else ""
 
 
-def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> ModelsPanel:
+def build_models_panel(store: ModelStore, beside: Beside, model: Any, may_point: bool) -> ModelsPanel:
     """Lay the page out.
 
     Args:
         model: the chooser that this page follows; None where models are chosen elsewhere, as in a WebUI.
-        may_point: the painter sits at this machine and may name a folder on it.
+        may_point: the painter sits at this machine and may name a folder on it, and a server that it asks.
     """
-    wanted = offered(store)
+    wanted = offered(store, beside)
     with gr.Row(elem_classes=["refonly-page"]):
         with gr.Column(scale=6, min_width=320, elem_classes=["refonly-section"]):
             here = "Choose which one paints. It is loaded with the next picture; nothing has to be restarted."
@@ -78,10 +106,10 @@ def build_models_panel(store: ModelStore, model: Any, may_point: bool) -> Models
             gr.HTML(markup.heading("Models", elsewhere if model is None else here))
             message = gr.HTML("", elem_id="refonly-models-message")
             use = None if model is None else gr.Radio(choices=choices(store), value=model.value, label="Paint with", elem_id="refonly-models-use")
-            cards = gr.HTML(model_cards(store), elem_id="refonly-models-cards")
+            cards = gr.HTML(model_cards(store, beside), elem_id="refonly-models-cards")
         with gr.Column(scale=5, min_width=320, elem_classes=["refonly-section"]):
             with gr.Column(visible=bool(wanted), elem_classes=["refonly-section"]) as more:
-                fetched = _download_part(wanted)
+                fetched = _download_part(wanted, may_point)
             folder, point = _point_part() if may_point else (None, None)
     return ModelsPanel(model, use, cards, message, more, *fetched, folder, point)
 
@@ -94,47 +122,45 @@ def _point_part() -> tuple[Any, Any]:
         return folder, gr.Button("Add to the list", elem_id="refonly-models-point")
 
 
-def _download_part(wanted: list[tuple[str, str]]) -> tuple[Any, Any, Any, Any, Any]:
+def _download_part(wanted: list[tuple[str, str]], may_point: bool) -> tuple[Any, ...]:
     hint = "The only thing that ever uses the network, and only after you say so. An interrupted download goes on where it stopped."
     gr.HTML(markup.heading("Download more", hint))
     name = gr.Radio(choices=wanted, value=wanted[0][1] if wanted else None, label="Which one", elem_id="refonly-models-wanted")
-    consent = gr.Checkbox(label=f"Yes, connect to {_hub()} and download it", value=False, elem_id="refonly-models-consent")
+    mirror = gr.Textbox(label="Mirror", info=_MIRROR, max_lines=1, elem_id="refonly-models-mirror") if may_point else None
+    consent = gr.Checkbox(label=_agreement(""), value=False, elem_id="refonly-models-consent")
     with gr.Row():
         fetch = gr.Button("Download", variant="primary", interactive=False, elem_id="refonly-models-fetch", scale=3)
         stop = gr.Button("Stop", interactive=False, elem_id="refonly-models-stop", scale=1, min_width=90)
     fetching = gr.HTML("", elem_id="refonly-models-progress")
-    return name, consent, fetch, stop, fetching
+    return name, mirror, consent, fetch, stop, fetching
 
 
-def _hub() -> str:
-    """The server that will be asked: the hub's, or the mirror that HF_ENDPOINT names."""
-    return urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
+def _agreement(mirror: str) -> str:
+    """Names the server that will be asked: the mirror typed here, else the one that HF_ENDPOINT names, else the hub."""
+    server = urllib.parse.urlsplit(mirror.strip() or os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
+    return f"Yes, connect to {server} and download it"
 
 
-def model_cards(store: ModelStore) -> str:
+def model_cards(store: ModelStore, beside: Beside) -> str:
     """The list as cards: title, state, memory, and what is wrong with a damaged one."""
-    return f'<div class="refonly-cards">{"".join(map(_model_card, store.entries()))}{_segmenter_card(store)}</div>'
+    return f'<div class="refonly-cards">{"".join(map(_card, [*map(_of_model, store.entries()), *beside.cards()]))}</div>'
 
 
-def _model_card(entry: ModelEntry) -> str:
+def _of_model(entry: ModelEntry) -> Card:
     state = "Installed" if entry.installed else "Damaged" if entry.problem else "Not installed"
-    return _card(entry.title, state, memory_text(entry), entry.problem)
+    return Card(entry.title, state, (memory_text(entry), entry.problem))
 
 
-def _segmenter_card(store: ModelStore) -> str:
-    return _card(SEGMENTER.title, "Not installed" if store.segmenter() is None else "Installed", _CUTS)
-
-
-def _card(title: str, state: str, *texts: str) -> str:
-    lines = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
-    return f'<article class="refonly-card"><h3>{escape(title)}</h3><span data-state="{state}">{state}</span>{lines}</article>'
+def _card(card: Card) -> str:
+    lines = "".join(f"<p>{escape(text)}</p>" for text in card.texts if text)
+    return f'<article class="refonly-card"><h3>{escape(card.title)}</h3><span data-state="{card.state}">{card.state}</span>{lines}</article>'
 
 
 class ModelsEvents:
     """What happens on the Models page. One download at a time for the whole studio."""
 
-    def __init__(self, panel: ModelsPanel, store: ModelStore, download: Download) -> None:
-        self.panel, self.store, self.download = panel, store, download
+    def __init__(self, panel: ModelsPanel, store: ModelStore, beside: Beside, download: Download) -> None:
+        self.panel, self.store, self.beside, self.download = panel, store, beside, download
         self._busy = threading.Lock()
         self._stop = threading.Event()
 
@@ -148,7 +174,11 @@ class ModelsEvents:
         shim.on(p.consent.change, lambda yes: shim.update(interactive=bool(yes)), [p.consent], [p.fetch])
         if p.point is not None:
             shim.on(p.point.click, guarded(p.message)(self.point_to), [p.folder], [p.message, p.folder, *lists])
-        shim.on(p.fetch.click, self.fetch, [p.wanted, p.consent], [p.more, p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
+        asked = [p.wanted, p.consent]
+        if p.mirror is not None:  # another server needs another yes
+            shim.on(p.mirror.change, lambda mirror: shim.update(label=_agreement(mirror), value=False), [p.mirror], [p.consent], live=True)
+            asked.append(p.mirror)
+        shim.on(p.fetch.click, self.fetch, asked, [p.more, p.wanted, p.fetch, p.stop, p.consent, p.fetching, p.message, *lists])
         shim.on(p.stop.click, self.stop, None, [p.stop], now=True)
         shim.on(opened, self.refresh, None, [p.more, p.wanted, *lists])
 
@@ -172,7 +202,7 @@ class ModelsEvents:
         entry = self.store.point_to(Path(folder.strip()))
         return {p.message: markup.message(f"{entry.title} is in the list{self._then}", "done"), p.folder: ""} | self._lists(entry.name)
 
-    def fetch(self, name: str, consent: bool) -> Iterator[dict[Any, Any]]:
+    def fetch(self, name: str, consent: bool, mirror: str = "") -> Iterator[dict[Any, Any]]:
         """Download, with progress; without consent nothing touches the network."""
         p = self.panel
         yield {p.fetch: shim.update(interactive=False), p.stop: shim.update(interactive=True, value="Stop"), p.message: ""}
@@ -182,7 +212,7 @@ class ModelsEvents:
                 raise BadSettings("Everything that is offered is installed.")
             if not consent:
                 raise Offline("Tick the box above the button first: nothing is downloaded without your consent.")
-            for done, total in self._downloading(name):
+            for done, total in self._downloading(name, mirror.strip() or None):
                 share = done / total if total else None
                 yield {p.fetching: markup.progress_line(f"{done / 1e9:.2f} of {total / 1e9:.2f} GB", share)}
             end = self._installed(name)
@@ -192,10 +222,11 @@ class ModelsEvents:
 
     def _installed(self, name: str) -> dict[Any, Any]:
         paints = any(name == one for _, one in choices(self.store))
-        said = f"The model is installed{self._then}" if paints else "It is installed, and used from the next picture on."
+        cuts = name == SEGMENTER.name
+        said = "It is installed, and used from the next picture on." if cuts else f"The model is installed{self._then}"
         return {self.panel.message: markup.message(said, "done")} | self._offer(anew=True) | self._lists(name if paints else None)
 
-    def _downloading(self, name: str) -> Iterator[tuple[int, int]]:
+    def _downloading(self, name: str, mirror: str | None) -> Iterator[tuple[int, int]]:
         if not self._busy.acquire(blocking=False):
             raise BadSettings("A download is running already.")
         self._stop.clear()
@@ -208,7 +239,7 @@ class ModelsEvents:
                 put((done, total))
 
             try:
-                self.download(name, report)
+                self.download(name, report, mirror)
             finally:
                 self._busy.release()
 
@@ -222,11 +253,11 @@ class ModelsEvents:
 
     def _offer(self, anew: bool = False) -> dict[Any, Any]:
         """What is left to download; the whole part goes when that is nothing. `anew`: choose the first."""
-        left = offered(self.store)
+        left = offered(self.store, self.beside)
         first = {"value": left[0][1] if left else None} if anew else {}
         return {self.panel.wanted: shim.update(choices=left, **first), self.panel.more: shim.update(visible=bool(left))}
 
     def _lists(self, chosen: str | None) -> dict[Any, Any]:
         """The lists anew; None leaves the choice as it is."""
         new = {"choices": choices(self.store)} | ({"value": chosen} if chosen else {})
-        return {chooser: shim.update(**new) for chooser in self._choosers} | {self.panel.cards: model_cards(self.store)}
+        return {chooser: shim.update(**new) for chooser in self._choosers} | {self.panel.cards: model_cards(self.store, self.beside)}

@@ -16,7 +16,7 @@ import gradio as gr
 
 from lib_refonly.models.registry import ModelStore
 from lib_refonly.ui import markup, shim
-from lib_refonly.ui.models_panel import ModelsPanel, build_models_panel
+from lib_refonly.ui.models_panel import Beside, ModelsPanel, build_models_panel
 from lib_refonly.ui.samples import Sample
 from lib_refonly.ui.troubles import guarded
 
@@ -43,7 +43,7 @@ class StartPanel:
     message: Any
 
 
-def build_start_panel(store: ModelStore, samples: Sequence[Sample], example: Example, may_point: bool) -> StartPanel:
+def build_start_panel(store: ModelStore, beside: Beside, samples: Sequence[Sample], example: Example, may_point: bool) -> StartPanel:
     """Lay the page out. `may_point`: the painter sits at this machine and may name a folder on it."""
     with gr.Column(elem_classes=["refonly-start"]):
         gr.HTML(_STYLE + sample_cards(samples, built_in=not example.why_not), elem_id="refonly-start-samples")
@@ -51,7 +51,7 @@ def build_start_panel(store: ModelStore, samples: Sequence[Sample], example: Exa
             gr.HTML(example_text(example))
             install = None if example.why_not else gr.Button("Install the small example checkpoint", elem_id="refonly-start-install")
             message = gr.HTML("", elem_id="refonly-start-message")
-        models = build_models_panel(store, None, may_point)
+        models = build_models_panel(store, beside, None, may_point)
     panel = StartPanel(models, install, message)
     if install is not None:
         shim.on(install.click, guarded(message)(lambda: {message: installed(example.install())}), None, [message])

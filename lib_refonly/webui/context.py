@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib_refonly.errors import PainterError
+from lib_refonly.models.offers import IP_ADAPTERS
 from lib_refonly.models.registry import EMBEDDED, ModelStore, user_folder
 from lib_refonly.refonly.host_plan import find_lines
 from lib_refonly.refonly.panel import UNITS, read_arguments
@@ -45,8 +46,14 @@ def context() -> Context:
     chosen = getattr(shared.cmd_opts, "refonly_models_dir", None)
     roots = [EMBEDDED, *([Path(chosen)] if chosen else []), own]
     base = Path(getattr(shared.cmd_opts, "data_path", ".")) / "models"
-    adapters = (own / "adapters", base / "ControlNet", base / "ipadapter", *_of_extension("models"))
-    encoders = (own / "image_encoders", base / "clip_vision", base / "ControlNetPreprocessor", *_of_extension("annotator/downloads/clip_vision"))
+    adapters = (own / "adapters", own / IP_ADAPTERS, base / "ControlNet", base / "ipadapter", *_of_extension("models"))
+    encoders = (
+        own / "image_encoders",
+        own / IP_ADAPTERS,
+        base / "clip_vision",
+        base / "ControlNetPreprocessor",
+        *_of_extension("annotator/downloads/clip_vision"),
+    )
     limit = int(option("refonly_kept_pictures", 200)) * _MEGA
     shelf = models.Shelf(ModelStore(roots), (EMBEDDED, *adapters), encoders)
     return Context(

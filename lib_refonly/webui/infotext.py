@@ -13,9 +13,16 @@ from lib_refonly.settings import from_mapping, specs
 from lib_refonly.ui.host_panel import HostPanel
 from lib_refonly.webui.pictures import PictureStore
 
+_PREFIX = "RefOnly "
 MODEL = "RefOnly model"
 DRAWING = "RefOnly line drawing"
 UNIT = "RefOnly unit {}"
+
+
+def forget(parameters: dict[str, Any]) -> None:
+    """Take our entries out of `extra_generation_params`: img2img's batch and the plots paint several pictures with one and the same."""
+    for name in [name for name in parameters if name.startswith(_PREFIX)]:
+        del parameters[name]
 
 
 def written(request: PanelRequest, model: str, store: PictureStore) -> dict[str, str]:

@@ -106,8 +106,7 @@ def problem(shelf: Shelf, choice: Choice, checkpoint: Checkpoint) -> str:
         info = ip_adapter.describe(choice.path)
         if (info.width, info.cross_attentions) != (sites[0].width, len(sites)):
             return f"{choice.title} is made for {info.made_for}, which {checkpoint.name} is not."
-        if shelf.encoder_for(info.features, info.reads) is None:
-            return f"{choice.title} reads an image encoder that is not installed ({info.features} numbers wide). Put it into {shelf.encoders[0]}."
+        return _no_encoder(shelf, choice, info)
     except BadModel as error:
         return str(error)
     return ""
@@ -123,6 +122,25 @@ def _full_problem(choice: Choice, checkpoint: Checkpoint) -> str:
         return f"{choice.title} does not fit {checkpoint.name}: their VAEs make different latents. {wanted}"
     checkpoint.anatomy()
     return ""
+
+
+def about(shelf: Shelf, choice: Choice) -> str:
+    """An adapter in a painter's words: what it goes with, and what it lacks.
+
+    Raises:
+        BadModel: its file changed since it was listed.
+    """
+    if choice.kind == ADAPTER:
+        return "A Reference Only adapter: it follows a reference and a drawing."
+    info = ip_adapter.describe(choice.path)
+    return f"For {info.made_for}: it follows a reference. {_no_encoder(shelf, choice, info)}".strip()
+
+
+def _no_encoder(shelf: Shelf, choice: Choice, info: ip_adapter.IpAdapterInfo) -> str:
+    if shelf.encoder_for(info.features, info.reads) is not None:
+        return ""
+    wide = f"{choice.title} reads an image encoder that is not installed ({info.features} numbers wide)."
+    return f"{wide} The RefOnly tab downloads adapters with theirs; or put it into {shelf.encoders[0]}."
 
 
 def fitting(shelf: Shelf, checkpoint: Checkpoint) -> Iterator[Choice]:

@@ -43,6 +43,7 @@ class RefOnlyScript(scripts.Script):
 
     def process(self, p: Any, *arguments: Any) -> None:
         self._end()
+        infotext.forget(p.extra_generation_params)
         if not is_enabled(arguments):
             return
         run = RefOnlyScript.run_now = Run(context().shelf, context().cutter)

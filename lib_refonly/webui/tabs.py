@@ -9,12 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from lib_refonly.models.offers import fetch, find_offer
+from lib_refonly.errors import BadModel
+from lib_refonly.models.offers import ADAPTERS, fetch, find_offer
 from lib_refonly.models.registry import EMBEDDED
-from lib_refonly.ui.models_panel import ModelsEvents
+from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
 from lib_refonly.ui.samples import find_samples
 from lib_refonly.ui.start_panel import Example, build_start_panel
 from lib_refonly.webui.context import context
+from lib_refonly.webui.models import FULL, Choice, Shelf, about
 
 _EXAMPLE = "refonly-tiny-base"
 _SHARED = ("listen", "share", "ngrok", "server_name", "hide_ui_dir_config")
@@ -26,14 +28,32 @@ _FORGE = (
 
 def build_tab() -> list[tuple[Any, str, str]]:
     """For the host's on_ui_tabs."""
-    store = context().shelf.store
+    shelf = context().shelf
+    beside = with_adapters(shelf)
     example = Example(install_example, _FORGE if "modules_forge" in sys.modules else "")
     with gr.Blocks(analytics_enabled=False) as page:
-        panel = build_start_panel(store, find_samples(EMBEDDED / "samples"), example, may_point())
-        ModelsEvents(panel.models, store, _download).wire(page.load)
+        panel = build_start_panel(shelf.store, beside, find_samples(EMBEDDED / "samples"), example, may_point())
+        ModelsEvents(panel.models, shelf.store, beside, _download).wire(page.load)
     for part in page.blocks.values():
         part.do_not_save_to_config = True  # type: ignore[attr-defined] the host's: no line for them in ui-config.json
     return [(page, "RefOnly", "refonly")]
+
+
+def with_adapters(shelf: Shelf) -> Beside:
+    """The cut-out, the adapters that lie in the host's folders and in ours, and those that can be had."""
+    cut = cut_out(shelf.store)
+
+    def cards() -> list[Card]:
+        return [*cut.cards(), *(_card(shelf, choice) for choice in shelf.choices() if choice.kind != FULL)]
+
+    return Beside(cards, lambda: [*cut.offers(), *(offer for offer in ADAPTERS if not offer.installed)])
+
+
+def _card(shelf: Shelf, choice: Choice) -> Card:
+    try:
+        return Card(choice.title, "Installed", (about(shelf, choice),))
+    except BadModel as error:
+        return Card(choice.title, "Damaged", (str(error),))
 
 
 def may_point() -> bool:
@@ -62,6 +82,6 @@ def install_example() -> str:
     return next(listed, out.name)
 
 
-def _download(name: str, report: Callable[[int, int], None]) -> None:
+def _download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:
     """Fetch what the list offers. The page calls this only after the painter has consented."""
-    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True)
+    fetch(find_offer(name), lambda progress: report(progress.done, progress.total), consent=True, mirror=mirror)

@@ -60,7 +60,7 @@ def studio() -> Iterator[Studio]:
 
 
 def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], None]:
-    def download(name: str, report: Callable[[int, int], None]) -> None:
+    def download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:
         report(1, 2)
         report(2, 2)
         store.install(name)

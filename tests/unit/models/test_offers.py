@@ -10,13 +10,16 @@ import pytest
 
 from lib_refonly.errors import BadSettings, Offline
 from lib_refonly.models import download, registry
-from lib_refonly.models.offers import OFFERS, SEGMENTER, fetch, find_offer, place_of
+from lib_refonly.models.offers import ADAPTERS, OFFERS, SEGMENTER, fetch, find_offer, place_of
 from lib_refonly.models.registry import ModelStore
 
 
 def test_each_has_a_place_of_its_own() -> None:
-    assert len({place_of(offer) for offer in OFFERS}) == len(OFFERS)
+    """But the IP-Adapters, which share their image encoder."""
+    alone = [offer for offer in OFFERS if offer not in ADAPTERS]
+    assert len({place_of(offer) for offer in OFFERS}) == len(alone) + 1
     assert {place_of(offer).parent for offer in OFFERS} == {registry.user_folder()}
+    assert not any(offer.installed for offer in OFFERS)
     for offer in OFFERS:
         assert registry.check_name(offer.name)
         assert find_offer(offer.name) is offer
@@ -34,7 +37,7 @@ def test_nothing_is_fetched_without_consent() -> None:
 
 
 def test_the_segmentation_model_is_found_where_it_is_put(monkeypatch: pytest.MonkeyPatch) -> None:
-    def put(repo_id: str, to: Path, *, files: Any, consent: bool, on_progress: Any) -> Path:
+    def put(repo_id: str, to: Path, *, files: Any, consent: bool, on_progress: Any, mirror: str | None) -> Path:
         assert (repo_id, consent) == ("skytnt/anime-seg", True)
         to.mkdir(parents=True)
         for name in files:

@@ -12,21 +12,25 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 
 from lib_refonly.errors import CannotWrite
 from lib_refonly.models.registry import EMBEDDED, ModelStore
 from lib_refonly.ui import models_panel, start_panel
-from lib_refonly.ui.models_panel import ModelsEvents
+from lib_refonly.ui.models_panel import ModelsEvents, cut_out
 from lib_refonly.ui.samples import find_samples
 from lib_refonly.ui.start_panel import Example, StartPanel, build_start_panel, example_text, installed, sample_cards
 from tests.ui.fakes import FakeStore, character
+from tests.webui.checkpoints import random_image_encoder, random_ip_adapter
 
 EVIL = """<img src=x onerror="alert(1)">&'"""
 
 
 def build(store: ModelStore, example: Example, may_point: bool = True) -> tuple[gr.Blocks, StartPanel]:
     with gr.Blocks() as page:
-        return page, build_start_panel(store, find_samples(EMBEDDED / "samples"), example, may_point)
+        return page, build_start_panel(store, cut_out(store), find_samples(EMBEDDED / "samples"), example, may_point)
 
 
 def has(page: gr.Blocks, elem_id: str) -> bool:
@@ -95,8 +99,8 @@ def test_folders_are_named_only_from_this_machine() -> None:
     for may_point in (True, False):
         store = FakeStore()
         with gr.Blocks() as page:
-            panel = build_start_panel(store, [], Example(str), may_point)
-            events = ModelsEvents(panel.models, store, lambda name, report: None)
+            panel = build_start_panel(store, cut_out(store), [], Example(str), may_point)
+            events = ModelsEvents(panel.models, store, cut_out(store), lambda *_: None)
             events.wire(page.load)
         assert has(page, "refonly-models-folder") is may_point
         assert any("point_to" in str(getattr(one.fn, "__wrapped__", one.fn)) for one in page.fns.values()) is may_point
@@ -105,13 +109,13 @@ def test_folders_are_named_only_from_this_machine() -> None:
 def test_models_are_chosen_in_the_panel_and_downloaded_here() -> None:
     store = FakeStore()
     with gr.Blocks() as page:
-        panel = build_start_panel(store, [], Example(str), True).models
-        events = ModelsEvents(panel, store, lambda name, report: store.install(name))
+        panel = build_start_panel(store, cut_out(store), [], Example(str), True).models
+        events = ModelsEvents(panel, store, cut_out(store), lambda name, report, mirror: store.install(name))
         events.wire(page.load)
     assert panel.use is None
     assert not has(page, "refonly-models-use")
     assert "Character cut-out" in panel.cards.value
-    assert "big" in [name for _, name in models_panel.offered(store)]
+    assert "big" in [name for _, name in models_panel.offered(store, cut_out(store))]
     *_, end = events.fetch("big", True)
     assert "Press Refresh in the panel" in end[panel.message]
     assert end[panel.more]["visible"] is True  # the cut-out is left
@@ -125,6 +129,26 @@ def test_a_mirror_is_named_before_anybody_agrees(monkeypatch: pytest.MonkeyPatch
     assert build(FakeStore(), Example(str))[1].models.consent.label == "Yes, connect to huggingface.co and download it"
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/hub")
     assert build(FakeStore(), Example(str))[1].models.consent.label == "Yes, connect to mirror.example and download it"
+
+
+def test_a_mirror_of_the_painters_own() -> None:
+    """Only who sits at the machine names one, it takes a yes of its own, and it reaches the download."""
+    asked: list[str | None] = []
+    for may_point in (True, False):
+        store = FakeStore()
+        with gr.Blocks() as page:
+            panel = build_start_panel(store, cut_out(store), [], Example(str), may_point).models
+            events = ModelsEvents(panel, store, cut_out(store), lambda name, report, mirror: asked.append(mirror))
+            events.wire(page.load)
+        assert has(page, "refonly-models-mirror") is may_point
+        if may_point:
+            (told,) = (one.fn for one in page.fns.values() if (panel.mirror._id, "change") in one.targets)
+            assert told is not None
+            new = told(" https://other.example ")
+            assert (new["label"], new["value"]) == ("Yes, connect to other.example and download it", False)
+            list(events.fetch("big", True, " https://other.example "))
+        list(events.fetch("big", True))
+    assert asked == ["https://other.example", None, None]
 
 
 # --- the WebUI's side ----------------------------------------------------------------------------------------------------------------------
@@ -177,6 +201,39 @@ def test_folders_may_be_named_only_where_nobody_else_sees_the_page(a1111: Any, f
     assert tabs.may_point() is may
     ((page, _, _),) = tabs.build_tab()
     assert has(page, "refonly-models-point") is may
+
+
+def test_adapters_are_listed_and_offered(a1111: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_refonly.models import offers
+    from lib_refonly.webui import tabs
+    from lib_refonly.webui.models import Shelf
+
+    monkeypatch.setenv("REFONLY_MODELS_DIR", str(tmp_path))
+    own = tmp_path / offers.IP_ADAPTERS
+    shelf = Shelf(ModelStore([EMBEDDED]), (EMBEDDED, own), (own,))
+    beside = tabs.with_adapters(shelf)
+    assert [card.title for card in beside.cards()] == [offers.SEGMENTER.title, "Tiny Reference Only adapter (256 px)"]
+    assert {offer.name for offer in offers.ADAPTERS} < {offer.name for offer in beside.offers()}
+
+    first = offers.ADAPTERS[0]
+    adapter, encoder = (own / str(name) for name in first.remote.files)
+    adapter.parent.mkdir(parents=True)
+    unet = UNet2DConditionModel(block_out_channels=(32, 64, 128, 128), cross_attention_dim=768, attention_head_dim=8)
+    save_file(random_ip_adapter(unet, 768), adapter)
+    (card,) = (card for card in beside.cards() if card.title == first.name)
+    assert "For Stable Diffusion 1.x: it follows" in card.texts[0]
+    assert "image encoder that is not installed" in card.texts[0]
+    assert first in beside.offers()  # half of it is missing
+    encoder.parent.mkdir()
+    save_file(random_image_encoder().state_dict(), encoder)
+    (card,) = (card for card in beside.cards() if card.title == first.name)
+    assert card.state == "Installed"
+    assert "not installed" not in card.texts[0]
+    assert first not in beside.offers()
+
+    save_file({"image_proj.strange": torch.zeros(1), "ip_adapter.1.to_k_ip.weight": torch.zeros(1, 1)}, own / "strange.safetensors")
+    (card,) = (card for card in beside.cards() if card.title == "strange")
+    assert card.state == "Damaged"
 
 
 @pytest.mark.parametrize("by_flag", [True, False])
