@@ -64,6 +64,15 @@ _KEPT = ("model_options", "controlnet_linked_list", "extra_preserved_memory_duri
 """What other extensions have asked of the checkpoint's patcher and what holds for any UNet; its LoRAs do not."""
 _OF_THE_UNET = ("storage_dtype", "computation_dtype", "load_device", "offload_device", "initial_device", "architecture")
 """What the family's loader notes on a UNet."""
+_WHERE_IT_LIES = (
+    "device",
+    "model_loaded_weight_memory",
+    "model_lowvram",
+    "lowvram_patch_counter",
+    "current_weight_patches_uuid",
+    "model_offload_buffer_memory",
+)
+"""What the ComfyUI line (reForge, Forge Neo) notes on a model of its weights' whereabouts: the checkpoint's, not the stand-in's."""
 
 
 def predicts(model: Any) -> Prediction:
@@ -74,24 +83,28 @@ def predicts(model: Any) -> Prediction:
 
 def _standing_in(patcher: Any, stand_in: StandIn) -> Any:
     unet: Any = stand_in.unet
-    model = vars(unet).get(_MODEL)
-    if model is None or model[0]() is not patcher.model:
+    kept = vars(unet).get(_PATCHER)
+    if kept is None or kept[0]() is not patcher.model:
         for name in _OF_THE_UNET:
             if hasattr(patcher.model.diffusion_model, name):
                 setattr(unet, name, getattr(patcher.model.diffusion_model, name))
+        if "dtype" in vars(unet):
+            unet.dtype = next(unet.parameters()).dtype
         own = copy.copy(patcher.model)
         own._modules = {**patcher.model._modules, "diffusion_model": unet}
-        # The same object for every pass: the host knows by it what lies on the device already. In a tuple, or it would become a submodule; and the
-        # checkpoint's own is not held, or it would stay in memory after another one was chosen.
-        model = vars(unet)[_MODEL] = (weakref.ref(patcher.model), own)
-    fresh, clone = type(patcher)(model[1], patcher.load_device, patcher.offload_device), patcher.clone()
+        for name in _WHERE_IT_LIES:
+            vars(own).pop(name, None)
+        # The same objects for every pass: the host knows by them what lies on the device already, and some hosts hold a patcher no longer than we do. In a
+        # tuple, or they would become submodules; and the checkpoint's own is not held, or it would stay in memory after another one was chosen.
+        kept = vars(unet)[_PATCHER] = weakref.ref(patcher.model), type(patcher)(own, patcher.load_device, patcher.offload_device)
+    fresh, clone = kept[1].clone(), patcher.clone()
     for name in _KEPT:
         if hasattr(clone, name):
             setattr(fresh, name, getattr(clone, name))
     return fresh
 
 
-_MODEL = "_refonly_model"
+_PATCHER = "_refonly_patcher"
 
 
 def refusing(patcher: Any, error: Exception) -> Any:

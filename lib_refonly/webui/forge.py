@@ -46,9 +46,16 @@ class ForgeHost:
 
     @contextmanager
     def lent(self, sd_model: Any, module: nn.Module) -> Iterator[None]:
-        of_vae = sd_model.forge_objects.vae.patcher
-        _memory_management().load_models_gpu([type(of_vae)(module, of_vae.load_device, of_vae.offload_device)])
-        yield
+        """Not by the host's patchers: they write on what they are given, and some hosts forget a patcher that nobody else holds."""
+        of_vae, manager = sd_model.forge_objects.vae.patcher, _memory_management()
+        if of_vae.load_device.type != "cpu":
+            size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+            manager.free_memory(size + manager.minimum_inference_memory(), of_vae.load_device)
+        module.to(of_vae.load_device)
+        try:
+            yield
+        finally:
+            module.to(of_vae.offload_device)
 
     def attach(self, p: Any, plan: Plan, stand_in: StandIn | None) -> Attached:
         objects = p.sd_model.forge_objects
@@ -70,8 +77,12 @@ def _scale(model: Any, vae: Any) -> float:
 
 
 def _dtype(model: Any) -> torch.dtype:
-    own = getattr(model, "computation_dtype", None)
-    return own if own is not None else model.get_dtype()
+    """What the model computes in, which is not always what it keeps its weights in."""
+    for name in ("computation_dtype", "manual_cast_dtype"):
+        own: torch.dtype | None = getattr(model, name, None)
+        if own is not None:
+            return own
+    return model.get_dtype()
 
 
 def _memory_management() -> Any:

@@ -64,7 +64,7 @@ def _random(out: Path, name: str, widths: tuple[int, ...], context: int, predict
     StableDiffusionPipeline(
         unet=unet.half(),
         text_encoder=text.half(),  # type: ignore[arg-type]
-        vae=_vae(vae).half(),
+        vae=random_vae(vae).half(),
         tokenizer=tokenizer,
         scheduler=DDIMScheduler.from_config(SCHEDULE | {"prediction_type": prediction}),  # type: ignore[arg-type]
         safety_checker=None,  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def _random(out: Path, name: str, widths: tuple[int, ...], context: int, predict
     shutil.rmtree(folder)
 
 
-def _vae(widths: tuple[int, ...]) -> AutoencoderKL:
+def random_vae(widths: tuple[int, ...]) -> AutoencoderKL:
     torch.manual_seed(1)
     shape: dict[str, Any] = {"down_block_types": ("DownEncoderBlock2D",) * _LEVELS, "up_block_types": ("UpDecoderBlock2D",) * _LEVELS}
     return AutoencoderKL(**shape, block_out_channels=widths, layers_per_block=2, latent_channels=4)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def _vae(widths: tuple[int, ...]) -> AutoencoderKL:
 def models(out: Path, wide: bool) -> None:
     """The painter's models folder: tiny-refonly's networks on the random checkpoints' latents, an image encoder, and an IP-Adapter for rand-sd15."""
     model = load_refonly(EMBEDDED / "tiny-refonly")
-    model.vae = _vae((128, 256, 512, 512) if wide else (32, 64, 64, 64))
+    model.vae = random_vae((128, 256, 512, 512) if wide else (32, 64, 64, 64))
     model.card = replace(model.card, name="rand-refonly", title="On random latents")
     save_refonly(model, out / "rand-refonly", torch.float16)
     (out / "image_encoders").mkdir()

@@ -9,32 +9,47 @@ from typing import Any
 
 import pytest
 
-from tests.webui import checkpoints
-from tests.webui.webui import RESULTS, WebUI, linked, python_of
+from tests.webui import checkpoints, controlnets, sdxl
+from tests.webui.webui import PROBE, RESULTS, ROOT, WebUI, linked, python_of
 
 _found: dict[str, dict[str, str]] = {}
 
 
-@pytest.fixture(scope="session")
-def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
+def _installed(request: pytest.FixtureRequest, base: Path) -> WebUI:
     option: Any = request.config.getoption
     folder = Path(option("--webui")).resolve()
-    base = tmp_path_factory.mktemp("webui")
-    host = WebUI(folder, option("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(option("--flag")))
+    return WebUI(folder, option("--python") or python_of(folder), base / "checkpoints", base / "models", tuple(option("--flag")))
+
+
+@pytest.fixture(scope="session")
+def at_rest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> WebUI:
+    """The WebUI, not started."""
+    host = _installed(request, tmp_path_factory.mktemp("at_rest"))
+    _found["host"] = {"name": host.name}
+    return host
+
+
+@pytest.fixture(scope="session")
+def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebUI]:
+    host = _installed(request, tmp_path_factory.mktemp("webui"))
     host.checkpoints.mkdir()
     host.models.mkdir()
     (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)
     checkpoints.models(host.models, host.is_forge)
+    if not host.is_forge:
+        sdxl.checkpoint(host.checkpoints)
+        sdxl.adapters(host.models / "adapters")
     checkpoints.lora(host.loras, host.is_forge)
     checkpoints.embedding(host.embeddings)
-    link = linked(folder)
+    host.flags += controlnets.prepared(host)
+    links = [linked(host.folder, ROOT), linked(host.folder, PROBE)]
     try:
         host.start()
         _found["host"] = {"name": host.name}
         yield host
     finally:
         host.stop()
-        if link is not None:
+        for link in filter(None, links):
             link.unlink()
 
 

@@ -202,7 +202,16 @@ def test_refiner(webui: WebUI, plain: Painted) -> None:
         assert webui.paint(asked(model=model), **refined).picture.std() > 0
 
 
-def test_a_step_that_raises(webui: WebUI, plain: Painted) -> None:
+@pytest.mark.parametrize("model", ["rand-refonly", IP])
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_an_exception_in_the_middle(webui: WebUI, plain: Painted, model: str, step: int) -> None:
+    """an exception at any step, another extension's: the next run is clean"""
+    with pytest.raises(Failed, match="channels|size|shape"):
+        webui.paint(asked(model=model), steps=5, alwayson_scripts={"Raise at": {"args": [step]}})
+    assert same(webui.paint(asked(model=model)), webui.paint(asked(model=model)))
+
+
+def test_a_run_that_must_stop(webui: WebUI, plain: Painted) -> None:
     """a run that must be stopped is stopped with the sentence"""
     with pytest.raises(Failed, match="no picture"):
         webui.paint({"enabled": True, "must": True})

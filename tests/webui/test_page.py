@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.webui.webui import SAMPLES, WebUI
 
@@ -30,20 +31,20 @@ def page(webui: WebUI, request: pytest.FixtureRequest) -> Iterator[Any]:
         browser.close()
 
 
-def number(page: Any, name: str, value: int) -> None:
-    box = page.locator(f"#txt2img_{name} input[type=number]").first
+def number(page: Any, name: str, value: int, tab: str = "txt2img") -> None:
+    box = page.locator(f"#{tab}_{name} input[type=number]").first
     box.fill(str(value))
     box.press("Enter")
 
 
-def put(page: Any, zone: str, file: Path) -> None:
-    page.locator(f"#refonly-txt2img-{zone} input[type=file]").set_input_files(str(file))
-    page.wait_for_selector(f"#refonly-txt2img-{zone} img")
+def put(page: Any, zone: str, file: Path, tab: str = "txt2img") -> None:
+    page.locator(f"#refonly-{tab}-{zone} input[type=file]").set_input_files(str(file))
+    page.wait_for_selector(f"#refonly-{tab}-{zone} img")
 
 
-def opened(page: Any) -> None:
-    page.locator("#refonly-txt2img-panel > .label-wrap, #refonly-txt2img-panel button.label-wrap").first.click()
-    page.wait_for_selector("#refonly-txt2img-drawing", state="visible")
+def opened(page: Any, tab: str = "txt2img") -> None:
+    page.locator(f"#refonly-{tab}-panel > .label-wrap, #refonly-{tab}-panel button.label-wrap").first.click()
+    page.wait_for_selector(f"#refonly-{tab}-drawing", state="visible")
 
 
 def test_drop_generate_and_paste_back(webui: WebUI, page: Any) -> None:
@@ -69,6 +70,34 @@ def test_drop_generate_and_paste_back(webui: WebUI, page: Any) -> None:
     page.wait_for_selector("#refonly-txt2img-drawing img", state="attached")
     page.wait_for_selector("#refonly-txt2img-unit-1-picture img", state="attached")
     assert page.locator("#refonly-txt2img-panel-checkbox input").is_checked()
+
+
+def test_batch_tab(webui: WebUI, page: Any, tmp_path: Path) -> None:
+    """page: img2img's batch tab: a folder of drawings, each coloured like the panel's reference"""
+    samples = sorted(SAMPLES.iterdir())
+    given, made = tmp_path / "drawings", tmp_path / "coloured"
+    given.mkdir()
+    for number_, sample in enumerate(samples[:2]):
+        Image.open(sample / "lines.png").convert("RGB").resize((128, 128)).save(given / f"{number_}.png")
+    page.locator("#tabs > .tab-nav button", has_text="img2img").first.click()
+    page.locator("#mode_img2img > .tab-nav button", has_text="Batch").click()
+    for label in ("From directory", "Directory"):
+        tab = page.locator("#img2img_batch_tab button", has_text=label)
+        if tab.count():
+            tab.first.click()
+    page.locator("#img2img_batch_input_dir textarea, #img2img_batch_input_dir input").fill(str(given))
+    page.locator("#img2img_batch_output_dir textarea, #img2img_batch_output_dir input").fill(str(made))
+    for name, value in (("steps", 3), ("width", 128), ("height", 128)):
+        number(page, name, value, "img2img")
+    opened(page, "img2img")
+    put(page, "unit-1-picture", samples[0] / "reference.png", "img2img")
+    page.locator("#img2img_generate").click()
+    page.wait_for_function("document.querySelectorAll('#img2img_gallery img').length > 1")
+    texts = [Image.open(path).info["parameters"] for path in sorted(made.iterdir())]
+    assert len(texts) == 2
+    drawings = [text.partition("RefOnly line drawing: ")[2][:16] for text in texts]
+    assert drawings[0] != drawings[1]
+    assert all(drawings)
 
 
 def test_an_error_stands_on_the_page(webui: WebUI, page: Any) -> None:

@@ -22,6 +22,8 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+PROBE = Path(__file__).resolve().parent / "probe"
+"""A small extension that raises in the middle of sampling."""
 RESULTS = ROOT / "docs" / "hosts"
 SAMPLES = ROOT / "lib_refonly" / "assets" / "samples"
 TITLE = "Reference Only"
@@ -167,13 +169,13 @@ class WebUI:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def linked(folder: Path) -> Path | None:
-    """Link the project into the WebUI's extensions. Returns the link, or None where it is there already."""
+def linked(folder: Path, extension: Path) -> Path | None:
+    """Link a folder into the WebUI's extensions. Returns the link, or None where it is there already."""
     extensions = folder / "extensions"
-    if any(path.resolve() == ROOT for path in extensions.iterdir()):
+    if any(path.resolve() == extension for path in extensions.iterdir()):
         return None
-    link = extensions / "sd-webui-refonly"
-    link.symlink_to(ROOT, target_is_directory=True)
+    link = extensions / f"refonly-{extension.name}"
+    link.symlink_to(extension, target_is_directory=True)
     return link
 
 
