@@ -1,8 +1,8 @@
 """The plan: what a method wants inside the UNet, said without naming a host.
 
-A plan is a list of injections. An image prompt goes into cross-attention (attn2), an input feature is added after conv_in. Each injection says
-how strongly it acts, on which part of the run (`Window`), on which rows of the batch (`roles`), and where in the picture (`mask`). How it gets
-there is the host's business (`lib_refonly.hosts`).
+A plan is a list of injections. An image prompt goes into cross-attention (attn2), an input feature is added after conv_in, a side branch runs beside
+the way up and is mixed in after each of its blocks. Each injection says how strongly it acts, on which part of the run (`Window`), on which rows of the
+batch (`roles`), and where in the picture (`mask`). How it gets there is the host's business (`lib_refonly.hosts`).
 
 Progress is read off the timestep that the UNet is called with, not off a sampler's step counter: 0 is pure noise (t = T-1), 1 is the finished
 picture (t = 0). So a start or an end means the same with every sampler, step count and host.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
@@ -94,16 +95,55 @@ class InputFeature:
         return self.strength != 0
 
 
+class BranchNetwork(Protocol):
+    """A network beside the UNet's middle block and way up. Blocks count from 0, the middle block, in the order of the UNet's."""
+
+    def begin(self, height: int, width: int) -> Tensor:
+        """Its hidden state before the middle block, [1 or rows, C, height, width]."""
+        ...
+
+    def block(self, number: int, hidden: Tensor, emb: Tensor, context: Tensor) -> Tensor:
+        """One block; `emb` [rows, E] and `context` [rows, n, width] are the UNet's own."""
+        ...
+
+    def mix(self, number: int, hidden: Tensor, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Its hidden state and the UNet's, both [rows, C, h, w] -> what it goes on with, and what the UNet is given."""
+        ...
+
+
+@dataclass(frozen=True)
+class SideBranch:
+    """out = (1 - strength) * out + strength * what the network gives, after the middle block and each block of the way up. `mask`: [H, W] in [0, 1].
+    `site_weights` multiplies the strength after single blocks (M00, OUT00, ...)."""
+
+    network: BranchNetwork
+    strength: float = 1.0
+    mask: Tensor | None = None
+    window: Window = field(default_factory=Window)
+    roles: frozenset[str] = frozenset({COND, PARTIAL, UNCOND})
+    site_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        return self.strength != 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that one method injects. A plan without an active injection leaves the UNet alone."""
 
     image_prompts: tuple[ImagePrompt, ...] = ()
     input_features: tuple[InputFeature, ...] = ()
+    branches: tuple[SideBranch, ...] = ()
 
     def active(self) -> Plan:
         """The plan without what has no strength."""
-        return Plan(tuple(p for p in self.image_prompts if p.active), tuple(f for f in self.input_features if f.active))
+        prompts, features = tuple(p for p in self.image_prompts if p.active), tuple(f for f in self.input_features if f.active)
+        return Plan(prompts, features, tuple(b for b in self.branches if b.active))
 
     def __bool__(self) -> bool:
-        return bool(self.image_prompts or self.input_features)
+        return bool(self.image_prompts or self.input_features or self.branches)
+
+    def __add__(self, other: Plan) -> Plan:
+        """Both at once."""
+        return Plan(self.image_prompts + other.image_prompts, self.input_features + other.input_features, self.branches + other.branches)

@@ -24,6 +24,19 @@ class Call:
         return [i for i, role in enumerate(self.roles) if role in roles]
 
 
+class Now:
+    """The UNet call under way. Apart from the session, so that what sits in the layers doesn't refer back to it: a session that is done with is freed
+    at once, K and V with it, and not when Python happens to look for cycles."""
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+
+    def get(self) -> Call:
+        if self.call is None:
+            raise RuntimeError("A block of the UNet was called outside a call of the UNet itself")
+        return self.call
+
+
 def spread_roles(chunks: Sequence[str], rows: int) -> tuple[str, ...]:
     """Roles of `rows` rows that consist of equal chunks, in order: ("uncond", "cond") over 4 rows is u, u, c, c.
 

@@ -25,14 +25,34 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The middle block, or one block of the way up (resnet, its attention, the upsampler that ends a level). `end` is its last layer, whose output is
+    the block's: some hosts iterate over a block's layers and never call the block."""
+
+    name: str
+    end: nn.Module
+
+
+@dataclass(frozen=True)
+class Middle:
+    """Layers of the middle block that are handed the time embedding, and the context, as second argument."""
+
+    resnet: nn.Module
+    transformer: nn.Module
+
+
+@dataclass(frozen=True)
 class Anatomy:
-    """A UNet's points of injection. `read_call(args, kwargs)` returns the sample and the timestep; `context` is attn2's keyword for K/V's input."""
+    """A UNet's points of injection. `read_call(args, kwargs)` returns the sample and the timestep; `context` is the keyword for K/V's input.
+    `stages`: the middle block, then the way up; none without a `middle` that attends."""
 
     unet: nn.Module
     conv_in: nn.Module
     sites: tuple[Site, ...]
     read_call: Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Tensor, Any]]
     context: str
+    stages: tuple[Stage, ...] = ()
+    middle: Middle | None = None
 
     @property
     def width(self) -> int:

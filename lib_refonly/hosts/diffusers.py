@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.plan import Plan
-from lib_refonly.hosts.anatomy import Anatomy, Site
+from lib_refonly.hosts.anatomy import Anatomy, Middle, Site, Stage
 from lib_refonly.hosts.session import Session
 
 
@@ -19,7 +19,10 @@ def session(unet: Any, plan: Plan) -> Session:
 
 def anatomy(unet: Any) -> Anatomy:
     """The injection points of a UNet2DConditionModel of any size (SD 1.x, 2.x, SDXL and small ones)."""
-    return Anatomy(unet, unet.conv_in, tuple(_sites(unet)), _read_call, "encoder_hidden_states")
+    block = unet.mid_block
+    middle = Middle(block.resnets[0], block.attentions[0]) if block is not None and getattr(block, "attentions", None) else None
+    stages = tuple(_stages(unet)) if middle else ()
+    return Anatomy(unet, unet.conv_in, tuple(_sites(unet)), _read_call, "encoder_hidden_states", stages, middle)
 
 
 def _read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Any]:
@@ -44,6 +47,18 @@ def _sites(unet: Any) -> Iterator[Site]:
         for j, transformer in enumerate(getattr(block, "attentions", ())):
             yield from _transformer(transformer, f"OUT{number + j:02d}")
         number += count + 1
+
+
+def _stages(unet: Any) -> Iterator[Stage]:
+    yield Stage("M00", unet.mid_block.resnets[-1])
+    number = 0
+    for block in unet.up_blocks:
+        ends = list(getattr(block, "attentions", block.resnets))
+        if block.upsamplers:
+            ends[-1] = block.upsamplers[0]
+        for end in ends:
+            yield Stage(f"OUT{number:02d}", end)
+            number += 1
 
 
 def _transformer(transformer: nn.Module, block: str) -> Iterator[Site]:

@@ -5,13 +5,15 @@ The hooks sit on the layers inside the blocks, which every variant of the class 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
-from lib_refonly.hosts.anatomy import Anatomy, Site
+from lib_refonly.hosts.anatomy import Anatomy, Middle, Site, Stage
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import Prediction, StandIn, alpha_bar_at, in_terms_of
 
@@ -54,6 +56,7 @@ class Attachment:
         self.session, self.stand_in, self.alphas_cumprod = session, stand_in, alphas_cumprod
         self.predicts: Prediction = predicts
         self._own: nn.Module | None = None
+        self._depth, self._lent = 0, ExitStack()
         # Before the WebUI's hook that moves the model to the device: it then moves the one that is going to run.
         before = model.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
         self._handles = [before, model.register_forward_hook(self._leave, with_kwargs=True, always_call=True)]
@@ -64,15 +67,41 @@ class Attachment:
         self._handles = []
 
     def _enter(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._depth += 1
+        if self._depth > 1:  # under --medvram ControlNet calls the model, with nothing, from within its call: that must not end ours
+            return args, kwargs
         self.session.__enter__()
         if self.stand_in is None:
             return args, kwargs
-        self._own, model.diffusion_model = model.diffusion_model, self.stand_in.unet
+        own = self._own = model.diffusion_model
+        model.diffusion_model = self.stand_in.unet
         # c_concat: an inpainting checkpoint's mask and picture, for which a plain UNet has no channels.
-        return args, kwargs | {"c_crossattn": [self.stand_in.no_text(args[0])], "c_concat": [], "c_adm": None}
+        changed = {"c_concat": [], "c_adm": None}
+        forward = own_forward(own)
+        if forward is not None and _widths(own) == _widths(self.stand_in.unet):
+            self._lend(forward, self.stand_in)  # it reads the text itself
+        else:
+            changed["c_crossattn"] = [self.stand_in.no_text(args[0])]
+        return args, kwargs | changed
+
+    def _lend(self, forward: Callable[..., Any], stand_in: StandIn) -> None:
+        """For one call: ControlNet's forward in the stand-in, where the attentions still get no text."""
+        context = self.session.anatomy.context
+
+        def without_text(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            return args[:1], kwargs | {context: stand_in.no_text(args[0])}
+
+        stand_in.unet.forward = MethodType(forward, stand_in.unet)
+        self._lent.callback(delattr, stand_in.unet, "forward")
+        for site in self.session.anatomy.sites:
+            self._lent.callback(site.attention.register_forward_pre_hook(without_text, with_kwargs=True, prepend=True).remove)
 
     def _leave(self, model: Any, args: tuple[Any, ...], _: dict[str, Any], out: Tensor | None) -> Tensor | None:
+        self._depth -= 1
+        if self._depth:
+            return None
         self.session.__exit__()
+        self._lent.close()
         if self._own is None or self.stand_in is None:
             return None
         model.diffusion_model, self._own = self._own, None
@@ -81,9 +110,22 @@ class Attachment:
         return in_terms_of(out, args[0], alpha_bar_at(args[1], self.alphas_cumprod), self.stand_in.prediction, self.predicts)
 
 
+def own_forward(unet: Any) -> Callable[..., Any] | None:
+    """What ControlNet has put in the place of this one UNet's forward: a function of the UNet and its call."""
+    function = getattr(vars(unet).get("forward"), "__func__", None)
+    return None if function is type(unet).forward else function
+
+
+def _widths(unet: Any) -> list[int]:
+    """Of what each block on the way down hands on. A ControlNet is made for one row of them."""
+    return [block[0].out_channels for block in unet.input_blocks]
+
+
 def anatomy(unet: Any) -> Anatomy:
     """The injection points of an ldm UNetModel (SD 1.x, 2.x and, in sgm's copy of the class, SDXL)."""
-    return Anatomy(unet, unet.input_blocks[0][0], tuple(_sites(unet)), _read_call, "context")
+    resnet, transformer, *_ = middle = unet.middle_block
+    stages = (Stage("M00", middle[-1]), *(Stage(f"OUT{i:02d}", block[-1]) for i, block in enumerate(unet.output_blocks)))
+    return Anatomy(unet, unet.input_blocks[0][0], tuple(_sites(unet)), _read_call, "context", stages, Middle(resnet, transformer))
 
 
 def _read_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Any]:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from lib_refonly.conditioning.attention import attend, mix, picture_bias, token_grid
 from lib_refonly.conditioning.plan import COND, ImagePrompt, ImageTokens, InputFeature, Plan, Window, at_site
-from lib_refonly.conditioning.rows import Call, per_row, progress_of, spread_roles
+from lib_refonly.conditioning.rows import Call, Now, per_row, progress_of, spread_roles
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
+from lib_refonly.hosts.branch import BranchInjection
 
 Roles = Sequence[str] | Callable[[int], Sequence[str]]
 """What the rows of UNet calls are: equal chunks in order, e.g. ("uncond", "cond"), or what says so of the next call's number of rows."""
@@ -36,11 +37,13 @@ class Session:
         self.anatomy, self.plan, self.roles = anatomy, plan.active(), roles
         self.calls = 0
         self._stack: ExitStack | None = None
-        self._now = _Now()
+        self._now = Now()
         pictures = (picture for prompt in self.plan.image_prompts for picture in prompt.pictures)
-        self._timed = any(one.window != Window() for one in (*self.plan.image_prompts, *self.plan.input_features, *pictures))
+        timed = (*self.plan.image_prompts, *self.plan.input_features, *self.plan.branches, *pictures)
+        self._timed = any(one.window != Window() for one in timed)
         _check_widths(anatomy, self.plan)
         self._injections = tuple(self._site_injections())
+        self._branches = tuple(BranchInjection(self._now, anatomy, branch) for branch in self.plan.branches)
 
     def __enter__(self) -> Session:
         if self._stack is not None:
@@ -76,6 +79,8 @@ class Session:
             keep(site.attention.register_forward_pre_hook(injection.cut_text, with_kwargs=True))
             keep(site.to_q.register_forward_hook(injection.catch_q))
             keep(site.to_out.register_forward_pre_hook(injection.mix_in, prepend=first))
+        for branch in self._branches:
+            branch.install(keep)
 
     def _begin_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sample, timestep = self.anatomy.read_call(args, kwargs)
@@ -95,19 +100,6 @@ class Session:
         return out
 
 
-class _Now:
-    """The UNet call under way. Apart from the session, so that what sits in the layers doesn't refer back to it: a session that is done with is freed
-    at once, K and V with it, and not when Python happens to look for cycles."""
-
-    def __init__(self) -> None:
-        self.call: Call | None = None
-
-    def get(self) -> Call:
-        if self.call is None:
-            raise RuntimeError("A block of the UNet was called outside a call of the UNet itself")
-        return self.call
-
-
 _OF_THE_TEXT_S_LENGTH = ("attention_mask", "mask", "value")
 """attn2's keywords for what goes with the text token by token: a mask, Forge's values of their own. The text's length must then stay."""
 
@@ -115,7 +107,7 @@ _OF_THE_TEXT_S_LENGTH = ("attention_mask", "mask", "value")
 class _SiteInjection:
     """One image prompt at one attn2."""
 
-    def __init__(self, now: _Now, context: str, site: Site, prompt: ImagePrompt, strength: float) -> None:
+    def __init__(self, now: Now, context: str, site: Site, prompt: ImagePrompt, strength: float) -> None:
         self.now, self.context, self.site, self.prompt, self.strength = now, context, site, prompt, strength
         self._pictures = tuple(p for p in prompt.pictures if p.weight_at(site.name) > 0)
         self._kv: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}

@@ -19,6 +19,7 @@ FOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "base": ({"vae"}, {"start"}),
     "refonly": ({"vae"}, {"start", "heldout"}),
     "adapter": ({"base", "start"}, {"heldout"}),
+    "stylecode": ({"base"}, {"start", "heldout"}),
 }
 """What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
@@ -105,6 +106,10 @@ def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any])
         from lib_refonly.training.adapter import AdapterConfig, AdapterTask
 
         return AdapterTask(build(AdapterConfig, table, kind), data, **folders)
+    if kind == "stylecode":
+        from lib_refonly.training.stylecode import StyleConfig, StyleTask
+
+        return StyleTask(build(StyleConfig, table, kind), data, **folders)
     from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask
 
     return RefOnlyTask(build(RefOnlyConfig, table, kind), data, **folders)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lib_refonly.conditioning.plan import Plan
-from lib_refonly.hosts.ldm import Attachment, RowCursor, anatomy
+from lib_refonly.hosts.ldm import Attachment, RowCursor, anatomy, own_forward
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import StandIn, prediction_of
 from lib_refonly.refonly.hosted import Latents
@@ -29,6 +29,8 @@ class A1111Attached:
         if self.stand_in is not None:
             self.stand_in.unet.to("cpu")
             _forget_device(self.sd_model)
+            if own_forward(self.sd_model.model.diffusion_model) is not None:
+                _forget_prompts()
 
 
 class _Refusal:
@@ -96,3 +98,13 @@ def _forget_device(sd_model: Any) -> None:
 
     if lowvram.is_enabled(sd_model):
         lowvram.send_everything_to_cpu()
+
+
+def _forget_prompts() -> None:
+    """ControlNet puts a mark into the prompts' tokens, and has the WebUI forget them when its forward has read it. Where that one didn't run, the next
+    picture would be painted with the mark as a word."""
+    from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
+
+    for kind, names in ((StableDiffusionProcessing, ("cached_c", "cached_uc")), (StableDiffusionProcessingTxt2Img, ("cached_hr_c", "cached_hr_uc"))):
+        for name in names:
+            setattr(kind, name, [None, None])

@@ -72,8 +72,11 @@ class ForgeHost:
 
 
 def _scale(model: Any, vae: Any) -> float:
+    """Forge notes it on the VAE, Forge Neo in a note on the VAE, reForge in the same note on the model."""
     own = getattr(vae, "scaling_factor", None)
-    return float(own if own is not None else model.latent_format.scale_factor)
+    if own is None:
+        own = (vae if hasattr(vae, "latent_format") else model).latent_format.scale_factor
+    return float(own)
 
 
 def _dtype(model: Any) -> torch.dtype:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ class ForgeLikeUNet(nn.Module):
         super().__init__()
         self.time_embed, self.out, self.model_channels = unet.time_embed, unet.out, unet.model_channels
         self.input_blocks, self.middle_block, self.output_blocks = unet.input_blocks, unet.middle_block, unet.output_blocks
+        for layer in unet.modules():
+            if hasattr(layer, "transformer_blocks"):
+                layer.forward = partial(_transformer, layer)
 
     def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, control: Any = None, transformer_options: dict[str, Any] | None = None) -> Tensor:
         from ldm.modules.diffusionmodules.util import timestep_embedding
@@ -44,7 +48,7 @@ class ForgeLikeUNet(nn.Module):
     def _layers(self, block: Any, h: Tensor, emb: Tensor, context: Tensor, options: dict[str, Any]) -> Tensor:
         for layer in block:
             if hasattr(layer, "transformer_blocks"):
-                h = _transformer(layer, h, context, options)
+                h = layer(h, context, options)
             elif hasattr(layer, "emb_layers"):
                 h = layer(h, emb)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -139,6 +140,66 @@ def test_a_hook_that_moves_the_model_to_its_device_meets_the_one_that_runs(wrapp
     call(wrapper)
     attachment.remove()
     assert seen == [other]
+
+
+def controlled(unet: Any, inside: Any = None) -> list[Tensor]:
+    """ControlNet's way in A1111: a forward of its own in this one UNet. It adds 1 here. Returns the texts that it is going to see."""
+    seen: list[Tensor] = []
+
+    def forward(self: Any, x: Tensor, timesteps: Any = None, context: Any = None, **_: Any) -> Tensor:
+        seen.append(context)
+        if inside is not None:
+            inside()
+        return type(self).forward(self, x, timesteps, context=context) + 1
+
+    unet.forward = MethodType(forward, unet)
+    return seen
+
+
+def test_in_a1111_a_controlnet_acts_on_the_one_that_runs(wrapper: Wrapper) -> None:
+    own, other = wrapper.diffusion_model, on_ldm("sd21").unet
+    attachment = attached(wrapper, other)
+    without = call(wrapper)
+    seen = controlled(own)
+    attachment.session.roles = ("cond", "uncond")
+    out = call(wrapper)
+    torch.testing.assert_close(out, without + parts(T)[0], **CLOSE)  # 1 in the other's terms, and no text in its attentions
+    assert torch.equal(seen[0], TEXT)
+    assert "forward" not in vars(other)
+    assert hooks(other) == 0
+    attachment.remove()
+    assert len(seen) == 1
+
+
+def test_in_a1111_a_controlnet_of_other_widths_is_left_out(wrapper: Wrapper) -> None:
+    other = on_ldm("sd21").unet
+    other.input_blocks[1][0].out_channels += 1  # type: ignore[index, union-attr, operator]
+    attachment = attached(wrapper, other)
+    without = call(wrapper)
+    seen = controlled(wrapper.diffusion_model)
+    attachment.session.roles = ("cond", "uncond")
+    assert torch.equal(call(wrapper), without)
+    assert not seen
+
+
+@pytest.mark.parametrize("stands_in", [True, False])
+def test_in_a1111_a_call_within_the_call_does_not_end_it(wrapper: Wrapper, stands_in: bool) -> None:
+    """Under --medvram ControlNet calls the model, with nothing, from within its forward, to have it moved to the device."""
+    own = wrapper.diffusion_model
+    attachment = attached(wrapper, on_ldm("sd21").unet) if stands_in else Attachment(wrapper, Session(anatomy(own), PLAN))
+    attachment.session.roles = ("cond", "cond")
+    controlled(own)
+    once = call(wrapper)
+
+    def move() -> None:
+        with pytest.raises(TypeError):
+            wrapper()
+
+    controlled(own, move)
+    assert torch.equal(call(wrapper), once)
+    assert wrapper.diffusion_model is own
+    attachment.remove()
+    assert hooks(wrapper) == hooks(own) == 0
 
 
 class Predictor:

@@ -29,9 +29,13 @@ SAMPLES = ROOT / "lib_refonly" / "assets" / "samples"
 TITLE = "Reference Only"
 _READY, _PATIENCE = "Startup time:", 600
 _COMMON = (
-    *("--skip-prepare-environment", "--skip-python-version-check", "--skip-torch-cuda-test", "--no-half", "--precision", "full"),
-    *("--api", "--no-download-sd-model", "--no-hashing", "--disable-console-progressbars"),
+    *("--skip-prepare-environment", "--skip-python-version-check", "--skip-torch-cuda-test", "--api"),
+    *("--no-download-sd-model", "--no-hashing", "--disable-console-progressbars"),
 )
+_ON_THE_CPU = (("--always-cpu",), ("--cpu",), ("--use-cpu", "all"))
+_IN_FLOAT32 = (("--no-half", "--precision", "full"), ("--force-fp32",))
+_KNOWN_IN = ("modules/cmd_args.py", "backend/args.py", "ldm_patched/modules/args_parser.py", "extensions-builtin/*/preload.py")
+"""Where hosts name their flags. Some end at one that they do not know."""
 
 
 class Failed(Exception):
@@ -75,28 +79,32 @@ class WebUI:
     def name(self) -> str:
         if not self.is_forge:
             return "A1111"
-        return "Forge" if (self.folder / "backend").is_dir() else "reForge"
+        if not (self.folder / "backend").is_dir():
+            return "reForge"
+        return "Forge-Neo" if (self.folder / "modules_forge" / "packages").is_dir() else "Forge"
+
+    def _arguments(self) -> list[str]:
+        named = "\n".join(path.read_text("utf-8") for place in _KNOWN_IN for path in self.folder.glob(place))
+        first = sorted(self.checkpoints.glob("*.safetensors"))[0]
+        wanted: list[tuple[tuple[str, ...], ...]] = [
+            *(((flag,),) for flag in _COMMON),
+            _ON_THE_CPU,
+            _IN_FLOAT32,
+            (("--port", str(self.port)),),
+            (("--ckpt-dir", str(self.checkpoints)), ("--ckpt-dirs", str(self.checkpoints))),
+            (("--ckpt", str(first)),),
+            (("--lora-dir", str(self.loras)), ("--lora-dirs", str(self.loras))),
+            (("--embeddings-dir", str(self.embeddings)),),
+        ]
+        chosen = [next((one for one in ways if f'"{one[0]}"' in named or f"'{one[0]}'" in named), ()) for ways in wanted]
+        return [*(word for one in chosen for word in one), *self.flags]
 
     def start(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = self.models.parent / f"{self.name}.log"
-        first = sorted(self.checkpoints.glob("*.safetensors"))[0]
-        own = ("--always-cpu",) if self.is_forge else ("--use-cpu", "all")
-        arguments = [
-            *_COMMON,
-            *own,
-            "--port",
-            str(self.port),
-            "--ckpt-dir",
-            str(self.checkpoints),
-            "--ckpt",
-            str(first),
-            "--lora-dir",
-            str(self.loras),
-            *self.flags,
-        ]
+        arguments = self._arguments()
         environment = os.environ | {
             "REFONLY_MODELS_DIR": str(self.models),
             "HF_HUB_OFFLINE": "1",

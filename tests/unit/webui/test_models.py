@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 
 from lib_refonly.adapters.vision import read_encoder, widths
 from lib_refonly.errors import BadModel
+from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.refonly.hosted import Latents, read_hosted
 from tests.unit.webui.fake_modules import Processing, SdModel, generate
 from tests.webui.checkpoints import FEATURES, random_image_encoder
 
@@ -41,6 +44,18 @@ def test_what_there_is_and_what_fits(shelf: Any, checkpoint: Any) -> None:
     for name, said in (("tiny-refonly", "VAEs make different latents"), ("ip-adapter_xl", "is made for"), ("../tiny", "There is no model")):
         with pytest.raises(BadModel, match=said):
             models.find(shelf, name, checkpoint)
+
+
+def test_a_full_model_is_not_for_sdxl(shelf: Any, checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SDXL's VAE has Stable Diffusion's shapes, and other latents."""
+    from lib_refonly.webui import models
+
+    ends = ((128, 3, 3, 3), (512, 4, 3, 3), (3, 128, 3, 3))
+    parts = replace(read_hosted(EMBEDDED / "tiny-refonly"), latents=Latents(ends, 0.18215))
+    monkeypatch.setattr(models, "_parts", lambda *_: parts)
+    assert models.find(shelf, "tiny-refonly", replace(checkpoint, latents=Latents(ends, 0.18215))).name == "tiny-refonly"
+    with pytest.raises(BadModel, match=r"make different latents\. Load any Stable Diffusion 1\.x or 2\.x checkpoint\."):
+        models.find(shelf, "tiny-refonly", replace(checkpoint, latents=Latents(ends, 0.13025)))
 
 
 def test_an_adapter_without_its_image_encoder_is_said(models: Path, tmp_path: Path, checkpoint: Any) -> None:

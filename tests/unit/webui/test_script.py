@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import types
 import weakref
 from typing import Any
 
@@ -64,6 +66,23 @@ def test_hires_passes(script: Any, sd_model: SdModel, asked: dict[str, Any]) -> 
 
 def test_strength_nought_is_the_checkpoint(script: Any, sd_model: SdModel, asked: dict[str, Any]) -> None:
     assert torch.equal(paint(script, sd_model, asked | {"strength": 0, "line_strength": 0}), paint(script, sd_model))
+
+
+def test_controlnet_s_marks_in_the_prompts_are_forgotten(script: Any, sd_model: SdModel, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = ["what was asked", "tokens with a mark"]
+    both = {"cached_c": marked, "cached_uc": marked}
+    txt2img = type("StableDiffusionProcessingTxt2Img", (), {"cached_hr_c": marked, "cached_hr_uc": marked})
+    processing = types.ModuleType("modules.processing")
+    vars(processing).update(StableDiffusionProcessing=type("StableDiffusionProcessing", (), both), StableDiffusionProcessingTxt2Img=txt2img)
+    monkeypatch.setitem(sys.modules, "modules.processing", processing)
+    paint(script, sd_model, asked)
+    assert txt2img.cached_hr_c is marked  # type: ignore[attr-defined] no ControlNet: the prompts stay as they are
+    unet: Any = sd_model.model.diffusion_model
+    unet.forward = types.MethodType(lambda self, *args, **named: type(self).forward(self, *args, **named), unet)
+    paint(script, sd_model, asked)
+    kept = [getattr(kind, name) for kind in (processing.StableDiffusionProcessing, txt2img) for name in vars(kind) if name.startswith("cached")]
+    assert kept == [[None, None]] * 4
+    assert len({id(one) for one in kept}) == 4
 
 
 def test_a_plain_infotext_stays_plain(script: Any, sd_model: SdModel) -> None:

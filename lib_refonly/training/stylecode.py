@@ -1,0 +1,156 @@
+"""Train a stylecode model on a frozen base: vision model, style autoencoder and control module together.
+
+The paper's recipe with what was left open filled in: a row's style is read from one picture, its caption and its target are another picture's of the
+same style, so that all the code can hold of use is the style. `quantised`: share of rows whose latent goes through the code on its way (straight through:
+the gradient passes as if it had not); the paper leaves the code out of training, which is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from lib_refonly.conditioning.plan import Plan, SideBranch
+from lib_refonly.hosts.diffusers import session
+from lib_refonly.refonly.sampling import Guidance, denoise
+from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.stylecode.autoencoder import AutoencoderShape
+from lib_refonly.stylecode.codes.known import CodeModel
+from lib_refonly.stylecode.model import CONTROL, VISION, Parts, StylecodeInfo, save_stylecode
+from lib_refonly.stylecode.network import StyleNetwork
+from lib_refonly.stylecode.vision import SiglipStates, VisionShape
+from lib_refonly.training import vocabulary
+from lib_refonly.training.latents import LatentSet, shrink
+from lib_refonly.training.shapes import HEAD, SCHEDULE, quick_to_train
+from lib_refonly.training.sheets import sheet
+from lib_refonly.training.styles.build import StyledSet
+from lib_refonly.training.vae import to_bytes
+
+FILE = "stylecode.safetensors"
+
+
+@dataclass(frozen=True)
+class StyleConfig:
+    """`same`: share of rows whose style is read from the target itself. `noisy`: as for Reference Only. `drop_text`, `thin`: as for the base."""
+
+    size: int = 128
+    same: float = 0.1
+    noisy: float = 0.5
+    drop_text: float = 0.15
+    thin: float = 0.3
+    quantised: float = 0.0
+    vision_size: int = 128
+    vision_width: int = 128
+    vision_layers: int = 4
+    d_model: int = 128
+    decoder_ff: int = 512
+    name: str = "stylecode"
+    title: str = ""
+    mark: str = ""
+    native_size: int = 256
+
+
+class StyleTask(nn.Module):
+    def __init__(self, config: StyleConfig, data: Path, base: Path, start: Path | None = None, heldout: Path | None = None) -> None:
+        super().__init__()
+        self.config, self.data = config, LatentSet(data, config.size)
+        self.shown = StyledSet(heldout or data)
+        self.captions = [record["captions"] for record in self.data.drawings.meta[: len(self.data)]]
+        self.tokenizer = vocabulary.load(base / "tokenizer")
+        self.text_encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32).requires_grad_(False)
+        self.unet: Any = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32).requires_grad_(False)
+        self.vae: Any = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32).requires_grad_(False)
+        self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
+        width = config.vision_width
+        self.vision = SiglipStates(VisionShape(width, 4 * width, config.vision_layers, width // HEAD, config.vision_size))
+        middle = self.unet.config["block_out_channels"][-1]
+        self.network = StyleNetwork(self.unet.config, AutoencoderShape(width, middle, config.d_model, decoder_ff=config.decoder_ff))
+        self.network.begin_as(self.unet)
+        self.network.sref_autoencoder.latent_norm.requires_grad_(False)  # so that a latent has mean 0 and variance 1, which the code's levels expect
+        if start:
+            self._begin_from(start)
+        quick_to_train(self.unet, self.text_encoder)
+
+    def _begin_from(self, start: Path) -> None:
+        """Go on with a model that was exported, at another size perhaps."""
+        parts = Parts(start / FILE)
+        names = {f"sref_autoencoder.{n}": parts.autoencoder[n] for n in parts.autoencoder}
+        names |= {f"middle_block_out.{n}": parts.middle[n] for n in parts.middle}
+        names |= {f"control_model.up_zero_convs_out.{n}": parts.mixers[n] for n in parts.mixers}
+        names |= {f"control_model.{n}": parts.blocks[n] for n in parts.blocks}
+        self.network.load_state_dict({name: tensor.float() for name, tensor in names.items()})
+        self.vision.load_state_dict({name: parts.vision[name].float() for name in parts.vision})
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        rows = [self._row(rng) for _ in range(size)]
+        batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
+        t = np.where(rng.random(size) < self.config.noisy, 1 - u**3, u) * last
+        return batch | {
+            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
+        }
+
+    def _row(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        views = self.data.latents.shape[1]
+        i, target = int(rng.integers(len(self.data))), int(rng.integers(views))
+        source = target if rng.random() < self.config.same else (target + int(rng.integers(1, views))) % views
+        text = vocabulary.said(self.captions[i][target], self.config.drop_text, self.config.thin, rng)
+        return {
+            "picture": shrink(self.data.drawings.pictures[i, source], self.config.vision_size),
+            "latents": self.data.latents[i, target].astype(np.float32),
+            "ids": vocabulary.ids(self.tokenizer, [text])[0].numpy(),
+        }
+
+    def styles(self, picture: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> latents [B, 20]."""
+        pixels = picture.permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.network.sref_autoencoder.encode(self.vision(pixels))
+
+    def forward(self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
+        styles = self.styles(picture)
+        context = self.text_encoder(ids).last_hidden_state
+        with session(self.unet, self.plan(styles)):
+            out = self.unet(noisy, t, context, return_dict=False)[0]
+        return {"loss": F.mse_loss(out.float(), target)}
+
+    def plan(self, styles: Tensor) -> Plan:
+        return Plan(branches=(SideBranch(self.network.run(styles)),))
+
+    @torch.no_grad()
+    def sample(self, count: int = 6, steps: int = 20, guidance: float = 2.0) -> Image.Image:
+        """Left the picture that a style is read from, right of it five captions painted in it: held-out styles where there are any."""
+        device, size = next(self.unet.parameters()).device, self.config.size
+        picks, prompts = np.linspace(0, len(self.shown) - 1, count).astype(int), self.shown.meta[0]["captions"][1:6]
+        rows = []
+        for i in picks:
+            picture = shrink(self.shown.pictures[i, 0], self.config.vision_size)
+            styles = self.styles(torch.from_numpy(picture[None]).to(device))
+            text = self.text_encoder(vocabulary.ids(self.tokenizer, [""] * len(prompts) + prompts).to(device)).last_hidden_state
+            noise = torch.randn(len(prompts), 4, size // 8, size // 8, generator=torch.Generator().manual_seed(0)).to(device)
+            latents = denoise(self.unet, self.plan(styles), make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=text)
+            painted = to_bytes(self.vae.decode(latents / self.vae.config["scaling_factor"]).sample)
+            rows.append([picture, *painted])
+        return sheet(rows, cell=128)
+
+    def export(self, folder: Path) -> None:
+        vision = self.vision.shape
+        # One layer more than there is: the whole model's count, of which the last is never read.
+        info = StylecodeInfo(
+            CodeModel(self.config.name, self.config.title, self.config.mark),
+            self.config.native_size,
+            self.unet.config,
+            {"heads": vision.heads, "layers": vision.layers},
+        )
+        tensors = {f"{CONTROL}{name}": tensor for name, tensor in self.network.state_dict().items()}
+        save_stylecode(tensors | {f"{VISION}{name}": tensor for name, tensor in self.vision.state_dict().items()}, info, folder / FILE)
