@@ -7,13 +7,10 @@ feature, UNet, sampling, picture. Which tensors there are, sizes, seeds, timeste
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.diffusers import session
 from lib_refonly.imaging.lineart import adaptive_lines, grey
-from lib_refonly.models.weights import Weights, read_json
+from lib_refonly.models.pack import Pack, Row
 from lib_refonly.refonly import loader
 from lib_refonly.refonly.blueprint import blueprint_tensor
 from lib_refonly.refonly.image_encoder import ImagePromptSpec, encode, preprocess
@@ -42,16 +39,6 @@ _SAMPLERS = {"unipc": "UniPC", "ddim": "DDIM"}
 _DEFAULT_T = 501
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the report. `difference`: the largest absolute one (inf: wrong shape, type or not computable; 1 for a wrong hash)."""
-
-    tensor: str
-    difference: float
-    tolerance: float
-    ok: bool
-
-
 def verify_pack(folder: Path | str, on_row: Callable[[Row], None] | None = None, weights: str = ".safetensors") -> list[Row]:
     """Compute every tensor of a pack and compare. `on_row` is called as each is done. `weights`: the format of the temporary folder, .safetensors
     or .bin.
@@ -59,75 +46,19 @@ def verify_pack(folder: Path | str, on_row: Callable[[Row], None] | None = None,
     Raises:
         BadModel: the folder is no pack, or not complete.
     """
-    pack = _Pack(Path(folder))
+    pack = Pack(Path(folder), "refonly_golden")
+
+    def chain(states: Mapping[str, Mapping[str, np.ndarray]]) -> _Chain:
+        with tempfile.TemporaryDirectory(prefix="refonly-golden-") as temporary:
+            write_released(Path(temporary), states, pack.about, weights)
+            return _Chain(pack, loader.load_refonly(temporary))
+
     rows: list[Row] = []
-    for row in pack.rows(weights):
+    for row in pack.rows(chain, _INPUTS):
         rows.append(row)
         if on_row:
             on_row(row)
     return rows
-
-
-class _Pack:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.about, self.keys = read_json(folder / "golden.json"), read_json(folder / "keys.json")
-        if self.about.get("format") != "refonly_golden":
-            raise BadModel(f"{folder} is no golden pack of Reference Only: golden.json does not say so.")
-        self.golden = Weights.open(folder / "golden.safetensors")
-        self.tolerance = float(self.about["tolerance_atol"])
-
-    def rows(self, weights: str) -> Iterator[Row]:
-        states = {name: self.regenerate(name) for name in self.keys["modules"]}
-        for name, state in states.items():
-            right = _digest(state) == self.about["modules"][name]["sha256"]
-            yield Row(f"weights of {name} (sha256)", 0.0 if right else 1.0, 0.0, right)
-        with tempfile.TemporaryDirectory(prefix="refonly-golden-") as temporary:
-            write_released(Path(temporary), states, self.about, weights)
-            model = loader.load_refonly(temporary)
-        chain = _Chain(self, model)
-        for name in sorted(self.golden):
-            if name not in _INPUTS:
-                yield self.compare(name, chain)
-
-    def regenerate(self, name: str) -> dict[str, np.ndarray]:
-        """One module's weights by the README's rule, in the order of drawing."""
-        module = self.about["modules"][name]
-        rng = np.random.Generator(np.random.PCG64(module["seed"]))
-        shapes = self.keys["modules"][name]
-        return {key: _drawn(rng, key, tuple(shapes[key]), module["gain"]) for key in sorted(shapes)}
-
-    def compare(self, name: str, chain: _Chain) -> Row:
-        wanted = self.golden[name]
-        tolerance = self.tolerance if wanted.is_floating_point() else 0.0
-        try:
-            got = chain.tensor(name)
-        except KeyError:
-            return Row(name, math.inf, tolerance, False)
-        if got.shape != wanted.shape or got.dtype != wanted.dtype:
-            return Row(name, math.inf, tolerance, False)
-        difference = float((got.double() - wanted.double()).abs().max()) if wanted.numel() else 0.0
-        return Row(name, difference, tolerance, difference <= tolerance)  # not a number is not ok
-
-    def picture(self, name: str) -> Image.Image:
-        path = self.folder / "inputs" / f"{name}.png"
-        if not path.is_file():
-            raise BadModel(f"The pack is incomplete: inputs/{name}.png is missing.")
-        return Image.open(path).convert("RGB")
-
-
-def _drawn(rng: np.random.Generator, key: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
-    r = rng.standard_normal(shape, dtype=np.float32)
-    if len(shape) >= 2:
-        return r * np.float32(gain / math.sqrt(math.prod(shape[1:])))
-    return np.float32(1) + np.float32(0.1) * r if key.endswith("weight") else np.float32(0.1) * r
-
-
-def _digest(state: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for value in state.values():
-        digest.update(np.ascontiguousarray(value, dtype="<f4").tobytes())
-    return digest.hexdigest()
 
 
 def write_released(folder: Path, states: Mapping[str, Mapping[str, np.ndarray]], about: Mapping[str, Any], weights: str = ".safetensors") -> None:
@@ -159,7 +90,7 @@ def write_released(folder: Path, states: Mapping[str, Mapping[str, np.ndarray]],
 class _Chain:
     """The computation, each tensor by its name in the pack. Later links use the results of earlier ones, not the pack's."""
 
-    def __init__(self, pack: _Pack, model: RefOnlyModel) -> None:
+    def __init__(self, pack: Pack, model: RefOnlyModel) -> None:
         self.pack, self.model = pack, model
         self._runs: dict[str, dict[str, Tensor]] = {}
 

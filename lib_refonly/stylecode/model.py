@@ -14,7 +14,7 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +153,8 @@ class Parts:
         BadModel: as `describe`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.info = path, describe(path)
+    def __init__(self, path: Path, info: StylecodeInfo | None = None) -> None:
+        self.path, self.info = path, info or describe(path)
         weights = Weights.open(path)
         bare = weights.renamed({name.removeprefix(CONTROL): name for name in weights if not name.startswith(VISION) and not name.endswith(_TABLE)})
         self.autoencoder = _part(bare, _AUTOENCODER)
@@ -242,8 +242,11 @@ def read_vision(weights: Weights, heads: int, layers: int | None = None) -> Sigl
         raise BadModel(f"{weights.path.name}: its vision model can't be read ({str(error).splitlines()[0][:150]}).") from None
 
 
-def on_diffusers(path: Path, vision: Path | None = None, dtype: torch.dtype | None = None) -> StylecodeModel:
-    """For the studio. Without `vision`, a model that has none of its own can read codes, but not make them.
+def on_diffusers(
+    path: Path, vision: Path | None = None, dtype: torch.dtype | None = None, unet: Mapping[str, Any] | None = None, heads: int = 4
+) -> StylecodeModel:
+    """For the studio. Without `vision`, a model that has none of its own can read codes, but not make them. unet, heads: of a file in the author's layout
+    that is not of the released size.
 
     Raises:
         BadModel: as `describe`, or its weights do not fit what it is.
@@ -254,7 +257,8 @@ def on_diffusers(path: Path, vision: Path | None = None, dtype: torch.dtype | No
     from lib_refonly.stylecode.control import control_of_diffusers
     from lib_refonly.stylecode.network import control_blocks
 
-    parts, dtype = Parts(path), dtype or torch.float32
+    info = None if unet is None else replace(describe(path), unet=unet, heads=heads)
+    parts, dtype = Parts(path, info), dtype or torch.float32
     blocks = parts._built(lambda: control_blocks(parts.info.unet), lambda module: filled(module, parts.blocks, "cpu", dtype))
     control = control_of_diffusers(blocks.mid_block, blocks.up_blocks, parts.read_mixers(dtype)).eval()
     own = parts.info.vision is not None or vision is not None

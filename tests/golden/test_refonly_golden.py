@@ -10,7 +10,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from lib_refonly.errors import BadModel
-from lib_refonly.refonly.golden import Row, verify_pack
+from lib_refonly.models.pack import Row
+from lib_refonly.refonly.golden import verify_pack
 from tests.golden.other_pack import make_pack
 
 PACK = Path(__file__).parent / "refonly_golden"

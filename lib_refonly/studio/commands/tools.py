@@ -14,15 +14,18 @@ from lib_refonly.studio.commands.bar import Bar
 if TYPE_CHECKING:
     from lib_refonly.models.download import Progress
     from lib_refonly.models.registry import ModelEntry
-    from lib_refonly.refonly.golden import Row
+    from lib_refonly.models.pack import Row
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check a golden pack: one line a tensor. 0 when all are within their tolerance, else 1."""
-    from lib_refonly.refonly.golden import verify_pack
+    from lib_refonly.models.weights import read_json
+    from lib_refonly.refonly import golden as refonly
+    from lib_refonly.stylecode import golden as stylecode
 
+    method = stylecode if read_json(arguments.pack / "golden.json").get("format") == "stylecodes_golden" else refonly
     print(f"{'tensor':40} {'largest difference':>18} {'allowed':>10}")
-    rows = verify_pack(arguments.pack, lambda row: print(golden_line(row), flush=True))
+    rows = method.verify_pack(arguments.pack, lambda row: print(golden_line(row), flush=True))
     failed = sum(not row.ok for row in rows)
     print(f"{failed} of {len(rows)} differ." if failed else f"All {len(rows)} agree.")
     return 1 if failed or not rows else 0

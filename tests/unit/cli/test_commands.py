@@ -118,18 +118,22 @@ def test_a_model_is_a_name_or_a_place(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("differences", "code"), [([1e-6, 1e-5], 0), ([1e-6, 1e-3], 1), ([], 1)])
-def test_verify(run: Run, monkeypatch: pytest.MonkeyPatch, differences: list[float], code: int) -> None:
-    from lib_refonly.refonly import golden
+@pytest.mark.parametrize("method", ["refonly", "stylecode"])
+def test_verify(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, differences: list[float], code: int, method: str) -> None:
+    from lib_refonly.models.pack import Row
+    from lib_refonly.refonly import golden as refonly
+    from lib_refonly.stylecode import golden as stylecode
 
     def verify_pack(folder: Path, on_row):
-        assert folder == Path("pack")
-        rows = [golden.Row(f"tensor {i}", value, 1e-4, value <= 1e-4) for i, value in enumerate(differences)]
+        assert folder == tmp_path
+        rows = [Row(f"tensor {i}", value, 1e-4, value <= 1e-4) for i, value in enumerate(differences)]
         for row in rows:
             on_row(row)
         return rows
 
-    monkeypatch.setattr(golden, "verify_pack", verify_pack)
-    ran = run("verify", "pack")
+    monkeypatch.setattr({"refonly": refonly, "stylecode": stylecode}[method], "verify_pack", verify_pack)
+    (tmp_path / "golden.json").write_text(f'{{"format": "{method}{"s" * (method == "stylecode")}_golden"}}', "utf-8")
+    ran = run("verify", str(tmp_path))
     assert ran.code == code
     assert ran.out.count("DIFFERS") == sum(value > 1e-4 for value in differences)
     assert all(f"tensor {i} " in ran.out for i in range(len(differences)))
