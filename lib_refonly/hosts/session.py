@@ -183,8 +183,8 @@ class _SiteInjection:
 
 def _weighed(feature: InputFeature, like: Tensor) -> Tensor:
     value = feature.feature.to(like)
-    if value.shape[-2:] != like.shape[-2:]:
-        raise BadModel(f"The lines' feature is {value.shape[-1]}x{value.shape[-2]}, the picture's latent {like.shape[-1]}x{like.shape[-2]}.")
+    if value.shape[-2:] != like.shape[-2:]:  # some samplers take steps at other sizes
+        value = nn.functional.interpolate(value, size=like.shape[-2:], mode="bilinear", antialias=True)
     if feature.mask is not None:
         mask = feature.mask[None, None].float()
         value = value * nn.functional.interpolate(mask, size=like.shape[-2:], mode="area").to(like)

@@ -90,9 +90,11 @@ def test_the_feature_is_added_after_conv_in(subject: Subject, sample: Tensor, te
     torch.testing.assert_close(run(subject, Plan((), (InputFeature(feature, strength=0.7),)), sample, text), wanted, **CLOSE)
 
 
-def test_a_feature_of_another_size_is_refused(subject: Subject, sample: Tensor, text: Tensor) -> None:
-    with pytest.raises(BadModel, match="latent 8x16"):
-        run(subject, Plan((), (InputFeature(noise(1, 32, 8, 8)),)), sample, text)
+def test_a_feature_of_another_size_is_fitted(subject: Subject, sample: Tensor, text: Tensor) -> None:
+    """Some samplers take a step at another size."""
+    even = torch.ones(1, 32, 8, 8)
+    wanted = run(subject, Plan(input_features=(InputFeature(torch.ones(1, 32, 16, 8)),)), sample, text)
+    torch.testing.assert_close(run(subject, Plan(input_features=(InputFeature(even),)), sample, text), wanted, **CLOSE)
 
 
 def test_tokens_of_another_model_are_refused(subject: Subject) -> None:

@@ -25,7 +25,7 @@ def table() -> str:
     """A test with parameters passes when all of them do."""
     results = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "docs" / "hosts").glob("*.json"))}
     hosts = sorted(results)
-    names = {"a1111": "A1111 1.10.1", "forge": "Forge", "reforge": "reForge"}
+    names = {"a1111": "A1111 1.10.1", "forge": "Forge", "reforge": "reForge", "forge-neo": "Forge Neo"}
     lines = [f"| case | {' | '.join(names.get(host, host) for host in hosts)} |", f"| --- |{' --- |' * len(hosts)}"]
     notes: list[str] = []
     for name, said in cases().items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def test_batch_tab(webui: WebUI, page: Any, tmp_path: Path) -> None:
     opened(page, "img2img")
     put(page, "unit-1-picture", samples[0] / "reference.png", "img2img")
     page.locator("#img2img_generate").click()
-    page.wait_for_function("document.querySelectorAll('#img2img_gallery img').length > 1")
+    end = time.monotonic() + SLOW / 1000
+    while len(list(made.glob("*.png"))) < 2 and time.monotonic() < end:
+        page.wait_for_timeout(500)
     texts = [Image.open(path).info["parameters"] for path in sorted(made.iterdir())]
     assert len(texts) == 2
     drawings = [text.partition("RefOnly line drawing: ")[2][:16] for text in texts]

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 from modules import script_callbacks, scripts
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 _NEVER = 1_000_000
 
@@ -26,9 +27,20 @@ class RaiseAt(scripts.Script):
         RaiseAt.step = int(arguments[0])
 
     @staticmethod
+    def arm() -> None:
+        """The next network that is called raises: an exception in the callback itself would be caught by the host."""
+
+        def raising(*_: object) -> None:
+            handle.remove()
+            RaiseAt.step = _NEVER
+            raise RuntimeError("raised in the middle")
+
+        handle = register_module_forward_pre_hook(raising)
+
+    @staticmethod
     def on_step(params: Any) -> None:
         if params.sampling_step >= RaiseAt.step:
-            params.x = params.x[:, :1]  # an exception right here would be caught; one inside the UNet is not
+            RaiseAt.arm()
 
 
 script_callbacks.on_cfg_denoiser(RaiseAt.on_step)
