@@ -1,4 +1,4 @@
-"""The WebUI's installer hook: installs what is missing, which is nothing in every WebUI that this extension was tried in.
+"""The WebUI's installer hook: installs what is missing, which is segno (QR codes, pure Python) in every WebUI that this extension was tried in.
 
 It never touches what the WebUI came with: a package goes in without its dependencies, so that torch, numpy, gradio and transformers stay as they are.
 Offline, and under --skip-install, it says what is missing and lets the WebUI start.
@@ -15,6 +15,7 @@ WANTED = {
     "cv2": "opencv-python-headless==4.11.0.86",
     "PIL": "pillow",
     "safetensors": "safetensors",
+    "segno": "segno==1.6.6",
 }
 """Import name -> what pip calls it. The OpenCV is the last that works with numpy 1 as well as 2."""
 _PATIENCE = 180
@@ -39,7 +40,7 @@ def main() -> None:
     if not wanted:
         return
     if may_install():
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", *wanted]
+        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--retries", "1", *wanted]
         try:
             if subprocess.run(command, timeout=_PATIENCE, check=False).returncode == 0:
                 return

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan

@@ -1,19 +1,18 @@
-"""What a WebUI's panel asks for: its settings, its units, and the pictures. One typed object drives page, API, infotext, X/Y/Z and schema."""
+"""What a WebUI's panel asks of Reference Only: its settings and its units. One typed object drives page, API, infotext, X/Y/Z and schema."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
 from lib_refonly.conditioning.window import Window
 from lib_refonly.errors import BadSettings
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.settings import check, from_mapping, like, schema, setting, specs
+from lib_refonly.settings import check, like, setting
 
 UNITS = 4
 FITTINGS = ("pad", "crop", "stretch")
@@ -80,15 +79,6 @@ class Unit:
     mask: Image.Image | None = None
 
 
-@dataclass(frozen=True)
-class PanelRequest:
-    """`drawing` is None where there is none: then only the references act (in img2img the picture itself may be the drawing)."""
-
-    settings: PanelSettings
-    units: tuple[Unit, ...]
-    drawing: Image.Image | None = None
-
-
 def block_weights(text: str) -> Mapping[str, float]:
     """ "IN04-IN08:0.5, M:0, OUT:1.2" -> a factor by block name (IN04, M00, OUT11); IN or OUT alone mean all of them.
 
@@ -104,65 +94,3 @@ def block_weights(text: str) -> Mapping[str, float]:
         numbers = [0] if kind == "M" else range(int(first or 0), int(last or first or 12) + 1)
         weights |= {f"{kind}{number:02d}": value for number in numbers}
     return weights
-
-
-Open = Callable[[Any], "Image.Image | None"]
-"""Opens what stands for a picture in a request. None and "" are no picture."""
-UNIT_PARTS = ("picture", "mask")
-
-
-def read_request(values: Mapping[str, Any], pictures: Open) -> PanelRequest:
-    """A request from JSON: the fields of `PanelSettings`, "drawing", and "units", each with "picture", "mask" and the fields of `UnitSettings`.
-
-    Raises:
-        BadSettings: an unknown name or a value that does not fit. BadPicture: raised by `pictures`.
-    """
-    rest = {name: value for name, value in values.items() if value is not None}
-    drawing, units = rest.pop("drawing", None), rest.pop("units", [])
-    if not isinstance(units, list) or len(units) > UNITS or not all(isinstance(unit, Mapping) for unit in units):
-        raise BadSettings(f"units is a list of up to {UNITS} objects.")
-    read = []
-    for unit in units:
-        named = {name: value for name, value in unit.items() if value is not None and name not in UNIT_PARTS}
-        settings, (picture, mask) = from_mapping(UnitSettings, named), (pictures(unit.get(part)) for part in UNIT_PARTS)
-        if picture is not None:
-            read.append(Unit(picture, settings, None if mask is None else mask.convert("L")))
-    return PanelRequest(from_mapping(PanelSettings, rest), tuple(read), pictures(drawing))
-
-
-def names() -> list[str]:
-    """What a positional request holds, in this order, for ever: settings, the drawing, and unit after unit. New settings come last."""
-    of_units = [f"unit {number} {name}" for number in range(1, UNITS + 1) for name in (*UNIT_PARTS, *specs(UnitSettings))]
-    return [*specs(PanelSettings), "drawing", *of_units]
-
-
-def is_enabled(arguments: Sequence[Any]) -> bool:
-    """Whether a request wants anything at all; nothing else of it is looked at."""
-    first = arguments[0] if arguments else False
-    return bool(first.get("enabled", False) if isinstance(first, Mapping) else first)
-
-
-def read_arguments(arguments: Sequence[Any], pictures: Open) -> PanelRequest:
-    """A request from a WebUI's script arguments: in the order of `names`, or one JSON object for `read_request`. What is left out is at its default.
-
-    Raises:
-        BadSettings, BadPicture: as `read_request`.
-    """
-    if arguments and isinstance(arguments[0], Mapping):
-        return read_request(arguments[0], pictures)
-    own, inner = len(specs(PanelSettings)), len(UNIT_PARTS) + len(specs(UnitSettings))
-    given = [*arguments, *[None] * (len(names()) - len(arguments))]
-    values = dict(zip(specs(PanelSettings), given, strict=False)) | {"drawing": given[own]}
-    rest = given[own + 1 :]
-    units = [dict(zip((*UNIT_PARTS, *specs(UnitSettings)), rest[i : i + inner], strict=True)) for i in range(0, UNITS * inner, inner)]
-    return read_request(values | {"units": units}, pictures)
-
-
-def request_schema() -> dict[str, Any]:
-    """The JSON schema of `read_request`."""
-    picture = {"type": "string", "contentEncoding": "base64"}
-    unit = schema(UnitSettings)
-    unit["properties"] |= dict.fromkeys(UNIT_PARTS, picture)
-    whole = schema(PanelSettings)
-    whole["properties"] |= {"drawing": picture, "units": {"type": "array", "maxItems": UNITS, "items": unit}}
-    return whole

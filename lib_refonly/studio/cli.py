@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.studio.commands import color, failures, model_choice, tools
+from lib_refonly.studio.commands import color, failures, model_choice, stylecode, tools
 from lib_refonly.studio.commands.options import add_settings
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="studio.py", required=True)
     _add_color(commands)
+    stylecode.add(commands)
     _add_tools(commands)
     _add_training(commands)
     commands.add_parser("page", help="open the studio: what happens without a command, too (studio.py page --help)", add_help=False)
@@ -177,7 +178,7 @@ def _run(argv: Sequence[str], engine: Painter | None) -> int:
         from lib_refonly.studio.app import main as open_page
 
         return open_page(argv[1:] if argv[:1] == ["page"] else argv)
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(stylecode.shielded(argv) if argv[0] == "stylecode" else argv)
     return color.run(arguments, engine) if arguments.command == "color" else arguments.run(arguments)
 
 

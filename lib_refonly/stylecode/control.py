@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib_refonly.errors import BadModel
+from lib_refonly.conditioning.plan import COND, PARTIAL, UNCOND, SideBranch, Window
+from lib_refonly.hosts.anatomy import Anatomy
 from lib_refonly.stylecode.autoencoder import StyleAutoencoder
+from lib_refonly.stylecode.settings import PROMPT
 
 
 class Control(nn.Module):
@@ -61,6 +63,11 @@ class StyleRun:
         return self.control.mix(number, hidden, base)
 
 
+def style_branch(run: StyleRun, strength: float, window: Window, reach: str) -> SideBranch:
+    """A style for a plan. `reach`: as in `StyleSettings`."""
+    return SideBranch(run, strength, window=window, roles=frozenset({COND}) if reach == PROMPT else frozenset({COND, PARTIAL, UNCOND}))
+
+
 class _Stage(nn.Module):
     """diffusers' layers of one block of the way up, called as ldm calls a block."""
 
@@ -94,7 +101,8 @@ def control_of_ldm(middle: nn.Module, ups: Sequence[nn.Module], mixers: Sequence
     return Control([middle, *ups], mixers)
 
 
-def check_fits(control: Control, stages: int) -> None:
-    """Raises: BadModel: the UNet has another number of blocks."""
-    if len(control.stages) != stages:
-        raise BadModel(f"This stylecode model has {len(control.stages)} blocks, the loaded checkpoint {stages}: it is made for another kind of checkpoint.")
+def widths(anatomy: Anatomy) -> tuple[int, int, int]:
+    """What tells UNets apart that a control module may go with: blocks, channels in the middle, and the context's width."""
+    assert anatomy.middle is not None
+    middle = next(weight.shape[0] for weight in anatomy.middle.resnet.parameters() if weight.dim() == 4)
+    return len(anatomy.stages), middle, anatomy.width

@@ -9,6 +9,7 @@ say the rest. Torch is imported when weights are read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lib_refonly.errors import BadModel, CannotWrite
 from lib_refonly.models.sniff import kind_of
 from lib_refonly.models.weights import Header, TensorInfo, Weights, read_header
+from lib_refonly.stylecode.codes.codec import SHORT_ALPHABET
 from lib_refonly.stylecode.codes.known import RELEASED, CodeModel
 
 if TYPE_CHECKING:
@@ -65,18 +67,20 @@ class StylecodeInfo:
     heads: int = 4
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        return tuple(self.unet["block_out_channels"])
+    def widths(self) -> tuple[int, int, int]:
+        """As `control.widths` tells them of a UNet."""
+        layers, channels = self.unet["layers_per_block"], self.unet["block_out_channels"]
+        per_block = [layers] * len(channels) if isinstance(layers, int) else layers
+        return 1 + sum(count + 1 for count in per_block), channels[-1], self.unet["cross_attention_dim"]
 
 
 @dataclass(frozen=True)
 class StylecodeModel:
-    """In memory, in eval mode. `vision` is None until somebody makes codes from pictures with the author's release."""
+    """What paints, in memory, in eval mode."""
 
     info: StylecodeInfo
     autoencoder: StyleAutoencoder
     control: Control
-    vision: SiglipStates | None
 
 
 def describe(path: Path) -> StylecodeInfo:
@@ -102,12 +106,26 @@ def _own(path: Path, header: Header) -> StylecodeInfo:
         code, unet = CodeModel(str(told["name"]), str(told["title"]), str(told["mark"])), {key: told["unet"][key] for key in UNET_KEYS if key in told["unet"]}
         vision = {str(key): int(value) for key, value in told["vision"].items()}
         info = StylecodeInfo(code, int(told["native_size"]), unet, vision, int(told["heads"]))
-        sound = 8 <= info.native_size <= 4096 and 0 < vision["layers"] <= len(header.tensors) and 0 < len(info.widths) <= 8 and len(code.mark) <= 1
+        sound = _is_sound(info, len(header.tensors))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound, info = False, None
     if not sound or info is None:
         raise BadModel(f"{path.name} is damaged: what it says of itself makes no sense.")
     return info
+
+
+def _is_sound(info: StylecodeInfo, tensors: int) -> bool:
+    """Whether networks can be built by it at all, in a moment: of anything there are fewer than tensors. Raises what a wrong type makes it raise."""
+    code, vision, unet = info.code, dict(info.vision or {}), info.unet
+    counts = [info.heads, vision["heads"], vision["layers"], *info.widths, *unet["block_out_channels"]]
+    deep = [unet[key] for key in ("layers_per_block", "transformer_layers_per_block", "attention_head_dim") if unet.get(key) is not None]
+    layers = [int(one) for each in deep for one in (each if isinstance(each, list) else [each])]
+    return (
+        (8 <= info.native_size <= 4096 and 0 < len(code.name) <= 200 and len(code.title) <= 200 and code.sign in set(SHORT_ALPHABET))
+        and all(0 < count <= 100_000 for count in counts)
+        and len(unet["block_out_channels"]) <= 8
+        and all(0 < count <= tensors for count in [vision["layers"], info.widths[0], *layers])
+    )
 
 
 def autoencoder_shape(infos: Mapping[str, TensorInfo], heads: int) -> dict[str, int]:
@@ -136,14 +154,17 @@ def vision_shape(infos: Mapping[str, TensorInfo], heads: int, layers: int | None
     """By the shapes in a SigLIP file (names without `vision_model.`). `layers`: of the whole model, where the file lacks the last.
 
     Raises:
-        KeyError: a tensor that it must have is missing.
+        KeyError: a tensor that it must have is missing. ValueError: heads or layers do not fit the file.
     """
     from lib_refonly.stylecode.vision import VisionShape
 
     width, _, patch, _ = infos["embeddings.patch_embedding.weight"].shape
     side = round(infos["embeddings.position_embedding.weight"].shape[0] ** 0.5)
     inner = infos["encoder.layers.0.mlp.fc1.weight"].shape[0]
-    return VisionShape(width, inner, layers or _count(infos, r"encoder\.layers\.(\d+)\."), heads, side * patch, patch)
+    there = _count(infos, r"encoder\.layers\.(\d+)\.")
+    if width % heads or (layers and layers != there + 1):
+        raise ValueError(f"{heads} heads and {layers} layers do not go with a width of {width} and {there} layers")
+    return VisionShape(width, inner, layers or there, heads, side * patch, patch)
 
 
 class Parts:
@@ -187,7 +208,7 @@ class Parts:
         def fill(module: Any) -> list[nn.Module]:
             return [filled(layer, part, "cpu", dtype or torch.float32) for layer, part in zip(module, parts, strict=True)]
 
-        return self._built(lambda: nn.ModuleList(nn.Linear(*reversed(part.infos["weight"].shape)) for part in parts), fill)
+        return self._built(lambda: nn.ModuleList(nn.Linear(part.infos["weight"].shape[1], part.infos["weight"].shape[0]) for part in parts), fill)
 
     def read_vision(self, other: Path | None = None) -> SiglipStates:
         """The vision model, in float32: the file's own, else SigLIP's from another file.
@@ -242,11 +263,8 @@ def read_vision(weights: Weights, heads: int, layers: int | None = None) -> Sigl
         raise BadModel(f"{weights.path.name}: its vision model can't be read ({str(error).splitlines()[0][:150]}).") from None
 
 
-def on_diffusers(
-    path: Path, vision: Path | None = None, dtype: torch.dtype | None = None, unet: Mapping[str, Any] | None = None, heads: int = 4
-) -> StylecodeModel:
-    """For the studio. Without `vision`, a model that has none of its own can read codes, but not make them. unet, heads: of a file in the author's layout
-    that is not of the released size.
+def on_diffusers(path: Path, dtype: torch.dtype | None = None, unet: Mapping[str, Any] | None = None, heads: int = 4) -> StylecodeModel:
+    """For the studio. unet, heads: of a file in the author's layout that is not of the released size.
 
     Raises:
         BadModel: as `describe`, or its weights do not fit what it is.
@@ -261,8 +279,7 @@ def on_diffusers(
     parts, dtype = Parts(path, info), dtype or torch.float32
     blocks = parts._built(lambda: control_blocks(parts.info.unet), lambda module: filled(module, parts.blocks, "cpu", dtype))
     control = control_of_diffusers(blocks.mid_block, blocks.up_blocks, parts.read_mixers(dtype)).eval()
-    own = parts.info.vision is not None or vision is not None
-    return StylecodeModel(parts.info, parts.read_autoencoder(), control, parts.read_vision(vision) if own else None)
+    return StylecodeModel(parts.info, parts.read_autoencoder(), control)
 
 
 def save_stylecode(tensors: Mapping[str, Any], info: StylecodeInfo, path: Path) -> Path:
@@ -294,5 +311,6 @@ def save_stylecode(tensors: Mapping[str, Any], info: StylecodeInfo, path: Path) 
     except (OSError, SafetensorError) as error:
         raise CannotWrite(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
     finally:
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there is no folder to write into
+            half.unlink()
     return path

@@ -54,7 +54,7 @@ def control_blocks(unet_config: Mapping[str, Any]) -> nn.Module:
     """A UNet's middle block and way up alone, with linear projections in its attentions whatever the base has."""
     # A config that was read holds a list of what it left to chance, by which diffusers would take the next line back.
     plain = {name: value for name, value in unet_config.items() if not name.startswith("_")}
-    unet = UNet2DConditionModel.from_config(plain | {"use_linear_projection": True})
+    unet: Any = UNet2DConditionModel.from_config(plain | {"use_linear_projection": True})
     blocks = nn.Module()
     blocks.mid_block, blocks.up_blocks = unet.mid_block, unet.up_blocks
     return blocks

@@ -25,6 +25,7 @@ from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.stylecode.autoencoder import AutoencoderShape
 from lib_refonly.stylecode.codes.known import CodeModel
+from lib_refonly.stylecode.codes.levels import LEVELS
 from lib_refonly.stylecode.model import CONTROL, VISION, Parts, StylecodeInfo, save_stylecode
 from lib_refonly.stylecode.network import StyleNetwork
 from lib_refonly.stylecode.vision import SiglipStates, VisionShape
@@ -40,7 +41,12 @@ FILE = "stylecode.safetensors"
 
 @dataclass(frozen=True)
 class StyleConfig:
-    """`same`: share of rows whose style is read from the target itself. `noisy`: as for Reference Only. `drop_text`, `thin`: as for the base."""
+    """`same`: share of rows whose style is read from the target itself. `noisy`: as for Reference Only. `drop_text`, `thin`: as for the base.
+
+    `contrast`: weight of a loss that wants the codes of two pictures of one style alike and others apart (InfoNCE, van den Oord et al. 2018, temperature
+    `temperature`), over `pairs` further styles a step. Without it the encoder stays silent: all pictures begin with nearly the same code, so the control
+    module learns to do without, and the encoder is never asked.
+    """
 
     size: int = 128
     same: float = 0.1
@@ -48,6 +54,9 @@ class StyleConfig:
     drop_text: float = 0.15
     thin: float = 0.3
     quantised: float = 0.0
+    contrast: float = 0.2
+    temperature: float = 0.1
+    pairs: int = 32
     vision_size: int = 128
     vision_width: int = 128
     vision_layers: int = 4
@@ -57,6 +66,13 @@ class StyleConfig:
     title: str = ""
     mark: str = ""
     native_size: int = 256
+
+
+def through_the_code(latents: Tensor) -> Tensor:
+    """Latents [B, 20] -> what is left of them in a code, but for the step by which it adds up. The gradient passes as if nothing had been done."""
+    levels = torch.tensor(LEVELS, device=latents.device)
+    nearest = levels[torch.bucketize(latents.detach().float(), (levels[1:] + levels[:-1]) / 2, right=True)]
+    return latents + (nearest - latents).detach()
 
 
 class StyleTask(nn.Module):
@@ -95,10 +111,20 @@ class StyleTask(nn.Module):
         batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
         u, last = rng.random(size), self.noise.config["num_train_timesteps"]
         t = np.where(rng.random(size) < self.config.noisy, 1 - u**3, u) * last
-        return batch | {
+        batch |= {
             "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
+            "pairs": self._pairs(rng),
         }
+        # Drawn last, and only where it is asked for: a run without it sees the batches that it has always seen.
+        return batch | {"coded": torch.from_numpy(rng.random(size) < self.config.quantised)} if self.config.quantised else batch
+
+    def _pairs(self, rng: np.random.Generator) -> Tensor:
+        """Two pictures of each of some styles, uint8 [2 * pairs, S, S, 3], first ones first."""
+        chosen = rng.choice(len(self.data), min(self.config.pairs, len(self.data)), replace=False)
+        views = np.stack([rng.choice(self.data.latents.shape[1], 2, replace=False) for _ in chosen])
+        pictures = (self.data.drawings.pictures[i, view] for side in (0, 1) for i, view in zip(chosen, views[:, side], strict=True))
+        return torch.from_numpy(np.stack([shrink(picture, self.config.vision_size) for picture in pictures]))
 
     def _row(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         views = self.data.latents.shape[1]
@@ -116,13 +142,26 @@ class StyleTask(nn.Module):
         pixels = picture.permute(0, 3, 1, 2).float() / 127.5 - 1
         return self.network.sref_autoencoder.encode(self.vision(pixels))
 
-    def forward(self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
+    def forward(self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, pairs: Tensor, coded: Tensor | None = None) -> dict[str, Tensor]:
         noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
         styles = self.styles(picture)
+        if coded is not None:
+            styles = torch.where(coded[:, None], through_the_code(styles), styles)
         context = self.text_encoder(ids).last_hidden_state
         with session(self.unet, self.plan(styles)):
             out = self.unet(noisy, t, context, return_dict=False)[0]
-        return {"loss": F.mse_loss(out.float(), target)}
+        painted = F.mse_loss(out.float(), target)
+        if not self.config.contrast:
+            return {"loss": painted}
+        apart = self.apart(pairs)
+        return {"loss": painted + self.config.contrast * apart, "painted": painted, "apart": apart}
+
+    def apart(self, pairs: Tensor) -> Tensor:
+        """The contrastive loss of `_pairs`."""
+        one, other = self.styles(pairs).float().chunk(2)
+        alike = one @ other.T / (one.shape[1] * self.config.temperature)
+        own = torch.arange(len(one), device=alike.device)
+        return (F.cross_entropy(alike, own) + F.cross_entropy(alike.T, own)) / 2
 
     def plan(self, styles: Tensor) -> Plan:
         return Plan(branches=(SideBranch(self.network.run(styles)),))

@@ -10,6 +10,7 @@ import gradio as gr
 
 from lib_refonly.errors import PainterError
 from lib_refonly.refonly.panel import PREPROCESSORS, UNITS, PanelSettings, UnitSettings
+from lib_refonly.stylecode.settings import StyleSettings
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.settings_form import SettingsForm
 
@@ -25,7 +26,8 @@ class Accordion(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
-    """What the panel asks while it is being filled in. `models`: (title, name) of what can be chosen now. `look`: what the UNet will see, as HTML."""
+    """What the panel asks while it is being filled in. `models`: (title, name) of what can be chosen now. `look`: what the UNet will see, as HTML.
+    `read_code`: what is to be said of a code that was typed, as HTML. `make_code`: a zone's picture -> the code of its style, and what is to be said."""
 
     models: Callable[[], Sequence[tuple[str, str]]]
     preprocessors: Callable[[], Sequence[str]]
@@ -34,6 +36,8 @@ class Answers:
     load_preset: Callable[[str], dict[str, Any]]
     save_preset: Callable[..., str]
     delete_preset: Callable[[str], str]
+    read_code: Callable[[str], str] = lambda _: ""
+    make_code: Callable[[Any], tuple[str, str]] = lambda _: ("", "")
 
 
 @dataclass
@@ -42,6 +46,7 @@ class HostPanel:
 
     enabled: Any
     form: SettingsForm
+    style: SettingsForm
     drawing: Any = None
     presets: Any = None
     units: list[tuple[Any, Any, SettingsForm]] = field(default_factory=list)
@@ -49,13 +54,13 @@ class HostPanel:
     @property
     def inputs(self) -> list[Any]:
         of_units = [one for picture, mask, form in self.units for one in (picture, mask, *form.inputs)]
-        return [*self.form.inputs, self.drawing, *of_units]
+        return [*self.form.inputs, self.drawing, *of_units, *self.style.inputs]
 
 
 def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img2img: bool, units: int = UNITS) -> HostPanel:
     """Lay the panel out. Called several times for one page: ids differ by `prefix` alone. `units`: how many of the four are shown."""
     head = accordion(False, label="Reference Only", elem_id=f"{prefix}-panel")
-    panel = HostPanel(head, SettingsForm(PanelSettings, prefix))
+    panel = HostPanel(head, SettingsForm(PanelSettings, prefix), SettingsForm(StyleSettings, f"{prefix}-style"))
     panel.form.take("enabled", head)
     with head, gr.Column(elem_classes=["refonly-host"]):
         with gr.Row():
@@ -70,10 +75,31 @@ def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img
         presets = _more(panel, prefix, answers)
         look = gr.Button("Show what the model will see", size="sm", elem_id=f"{prefix}-look")
         view = gr.HTML("", elem_id=f"{prefix}-view", elem_classes=["refonly-seen"])
-        shim.on(look.click, answers.look, panel.inputs, [view])
+    _style(panel, prefix, accordion, answers)
+    shim.on(look.click, answers.look, panel.inputs, [view])
     # The lists of a page that is loaded anew are those of the WebUI's start.
     shim.on(head.change, lambda: [models(), presets()], None, [panel.form["model"], panel.presets])
     return panel
+
+
+def _style(panel: HostPanel, prefix: str, accordion: Accordion, answers: Answers) -> None:
+    """A stylecode has an accordion of its own: it acts with or without references."""
+    head = accordion(False, label="Stylecode", elem_id=f"{prefix}-style-panel")
+    panel.style.take("enabled", head)
+    with head, gr.Column(elem_classes=["refonly-host"]):
+        with gr.Row():
+            with gr.Column(min_width=_HALF):
+                picture = shim.picture_zone("A picture in that style", f"{prefix}-style-picture", 160, "Drop, paste, or click", webcam=False)
+            with gr.Column(min_width=_HALF):
+                panel.style.make("code", "strength")
+        read = gr.HTML("", elem_id=f"{prefix}-style-read", elem_classes=["refonly-said"])
+        with gr.Accordion("When and where it acts", open=False, elem_id=f"{prefix}-style-more"):
+            with gr.Row():
+                panel.style.make("start", "end")
+            with gr.Row():
+                panel.style.make("reach", "passes")
+    shim.on(picture.change, lambda given: answers.make_code(given) if given else (shim.update(), ""), [picture], [panel.style["code"], read])
+    shim.on(panel.style["code"].input, answers.read_code, [panel.style["code"]], [read], live=True)
 
 
 def _units(panel: HostPanel, prefix: str, shown: int) -> None:

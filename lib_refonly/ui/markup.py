@@ -21,6 +21,11 @@ def message(text: str, kind: Kind = "error") -> str:
     return f'<div class="refonly-message" data-kind="{kind}" role="{role}"><p>{escape(text)}</p></div>' if text else ""
 
 
+def hint(text: str) -> str:
+    """A quiet line of explanation. Empty text gives an empty string."""
+    return f'<p class="refonly-hint">{escape(text)}</p>' if text else ""
+
+
 def heading(text: str, hint: str = "") -> str:
     """A section's heading, with a line of explanation under it."""
     return f'<h2 class="refonly-heading">{escape(text)}</h2>' + (f'<p class="refonly-hint">{escape(hint)}</p>' if hint else "")

@@ -108,6 +108,12 @@ def thumbnails(label: str, elem_id: str, columns: int, **more: Any) -> gr.Galler
     return gr.Gallery(label=label, elem_id=elem_id, columns=columns, **fixed, **supported(gr.Gallery.__init__, **wanted), **more)
 
 
+def copy_box(label: str, elem_id: str, **more: Any) -> gr.Textbox:
+    """A line of text with a button that copies it."""
+    options = supported(gr.Textbox.__init__, buttons=["copy"], show_copy_button=True)
+    return gr.Textbox(label=label, elem_id=elem_id, max_lines=1, **options, **more)
+
+
 def download_button(label: str, elem_id: str, **more: Any) -> Any:
     """A button that saves one file; a file box where gradio has no such button."""
     make = getattr(gr, "DownloadButton", None) or gr.File

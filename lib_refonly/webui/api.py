@@ -12,14 +12,15 @@ from lib_refonly import __version__
 from lib_refonly.errors import PainterError
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.refonly.host_plan import find_lines
-from lib_refonly.refonly.panel import names, read_request, request_schema
+from lib_refonly.ui.request import names, read_request, request_schema
 from lib_refonly.webui.context import context
 from lib_refonly.webui.pictures import picture_of
 from lib_refonly.webui.preprocessors import controlnet_preprocessors
+from lib_refonly.webui.style_api import add_style_routes
 
 
 def add_routes(_: Any, app: Any) -> None:
-    """/refonly/version, /schema, /models (GET) and /preprocess (POST)."""
+    """/refonly/version, /schema, /models (GET) and /preprocess (POST); /refonly/stylecode/..."""
 
     def locked(request: Request) -> None:
         if not may_pass(request, app):
@@ -43,6 +44,7 @@ def add_routes(_: Any, app: Any) -> None:
     app.add_api_route("/refonly/schema", lambda: {"arguments": names(), "object": request_schema()}, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/models", models, methods=["GET"], dependencies=guard)
     app.add_api_route("/refonly/preprocess", preprocess, methods=["POST"], dependencies=guard)
+    add_style_routes(app, guard)
 
 
 def may_pass(request: Any, app: Any) -> bool:

@@ -12,13 +12,19 @@ from lib_refonly.errors import PainterError
 from lib_refonly.models.offers import IP_ADAPTERS
 from lib_refonly.models.registry import EMBEDDED, ModelStore, user_folder
 from lib_refonly.refonly.host_plan import find_lines
-from lib_refonly.refonly.panel import UNITS, read_arguments
+from lib_refonly.refonly.panel import UNITS
 from lib_refonly.refonly.prepare import prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.studio.cutter import Cutter
 from lib_refonly.studio.requests import Prepared
+from lib_refonly.stylecode import shelf
+from lib_refonly.stylecode.asked import read_style
+from lib_refonly.stylecode.card import read_card
+from lib_refonly.stylecode.library import Library, library_file
+from lib_refonly.stylecode.maker import CodeMaker
 from lib_refonly.ui import markup
 from lib_refonly.ui.host_panel import Answers
+from lib_refonly.ui.request import read_arguments
 from lib_refonly.ui.troubles import explain
 from lib_refonly.webui import models
 from lib_refonly.webui.host import host_of
@@ -35,6 +41,8 @@ class Context:
     cutter: Cutter
     pictures: PictureStore
     presets: Presets
+    library: Library
+    maker: CodeMaker
     units: int
 
 
@@ -61,6 +69,8 @@ def context() -> Context:
         Cutter(shelf.store.segmenter),
         PictureStore(own.parent / "pictures", limit),
         Presets(own.parent / "presets.json"),
+        Library(library_file()),
+        CodeMaker(),
         int(option("refonly_units", UNITS)),
     )
 
@@ -89,6 +99,8 @@ def answers() -> Answers:
         load_preset=presets.get,
         save_preset=lambda name, values: _said(presets.save, name, values),
         delete_preset=lambda name: _said(presets.delete, name),
+        read_code=read_code,
+        make_code=make_code,
     )
 
 
@@ -98,6 +110,30 @@ def _said(act: Any, *values: Any) -> str:
     except PainterError as error:
         return str(error)
     return ""
+
+
+def read_code(text: str) -> str:
+    """What a typed code is, or what is wrong with it, as HTML."""
+    if not text.strip():
+        return ""
+    try:
+        style = read_style(text, shelf.known(), context().library.named)
+    except PainterError as error:
+        return markup.message(str(error))
+    return markup.message(" ".join((f"A style of {style.model}.", *style.notes)), "done")
+
+
+def make_code(picture: Any) -> tuple[str, str]:
+    """A picture's code: the one that it carries, as a share card does, else the one of its style. And what to say of it, as HTML."""
+    try:
+        opened = picture_of(picture)
+        carried = None if opened is None else read_card(opened)
+        if opened is None:
+            return "", ""
+        code = context().maker.code_of([opened]).short if carried is None else carried
+    except Exception as error:
+        return "", explain(error, loud=False)
+    return code, read_code(code)
 
 
 def _fitting() -> Sequence[tuple[str, str]]:

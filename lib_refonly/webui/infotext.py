@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from lib_refonly.errors import PainterError
-from lib_refonly.refonly.panel import UNITS, PanelRequest, PanelSettings, UnitSettings
+from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings
 from lib_refonly.settings import from_mapping, specs
+from lib_refonly.stylecode import shelf
+from lib_refonly.stylecode.asked import Named, read_style
+from lib_refonly.stylecode.settings import StyleSettings
 from lib_refonly.ui.host_panel import HostPanel
+from lib_refonly.ui.request import PanelRequest
 from lib_refonly.webui.pictures import PictureStore
 
 _PREFIX = "RefOnly "
 MODEL = "RefOnly model"
+CODE = specs(StyleSettings)["code"].infotext
 DRAWING = "RefOnly line drawing"
 UNIT = "RefOnly unit {}"
 
@@ -38,6 +44,17 @@ def written(request: PanelRequest, model: str, store: PictureStore) -> dict[str,
     return out
 
 
+def style_written(style: StyleSettings, named: Named) -> dict[str, str]:
+    """The panel's style; nothing where it is off. A name from the library goes out as its code: others have another library."""
+    if not style.enabled:
+        return {}
+    try:
+        code = read_style(style.code, shelf.known(), named).code
+    except PainterError:
+        code = style.code  # what is wrong with it is said when it is to be used
+    return {CODE: code, **_differing(replace(style, code=""), StyleSettings())}
+
+
 def _differing(settings: Any, defaults: Any) -> dict[str, str]:
     known = specs(settings)
     return {known[name].infotext: str(getattr(settings, name)) for name in known if known[name].infotext and getattr(settings, name) != getattr(defaults, name)}
@@ -55,6 +72,8 @@ def fields(panel: HostPanel, store: PictureStore) -> list[tuple[Any, Callable[[M
     for name, spec in specs(PanelSettings).items():
         if spec.infotext:
             out.append((panel.form[name], _setting(PanelSettings, name, spec.infotext)))
+    out.append((panel.style["enabled"], lambda texts: CODE in texts))
+    out += [(panel.style[name], _style_setting(name, spec.infotext)) for name, spec in specs(StyleSettings).items() if spec.infotext]
     out.append((panel.drawing, lambda texts: _picture(store, texts.get(DRAWING, "")) if MODEL in texts else None))
     for number, (picture, mask, form) in enumerate(panel.units[:UNITS], 1):
         line = UNIT.format(number)
@@ -65,6 +84,10 @@ def fields(panel: HostPanel, store: PictureStore) -> list[tuple[Any, Callable[[M
 
 def _setting(cls: type, name: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda texts: _checked(cls, name, texts.get(key)) if MODEL in texts else None
+
+
+def _style_setting(name: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda texts: _checked(StyleSettings, name, texts.get(key)) if CODE in texts else None
 
 
 def _unit_setting(line: str, name: str, key: str) -> Callable[[Mapping[str, Any]], Any]:

@@ -11,16 +11,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadModel, BadSettings, PainterError
+from lib_refonly.hosts.ldm import anatomy as ldm_anatomy
+from lib_refonly.hosts.stand_in import StandIn
 from lib_refonly.refonly.host_plan import Conditions, Part, find_lines
-from lib_refonly.refonly.panel import PanelRequest
 from lib_refonly.refonly.prepare import FindCharacter, prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.ui.request import PanelRequest
 from lib_refonly.webui import infotext, models
-from lib_refonly.webui.host import Attached, Host, host_of
+from lib_refonly.webui.host import Attached, Checkpoint, Host, host_of
 from lib_refonly.webui.loaded import Loaded
 from lib_refonly.webui.pictures import PictureStore
 from lib_refonly.webui.preprocessors import controlnet_preprocessors
+from lib_refonly.webui.styles import Lending, Styles
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +32,8 @@ _log = logging.getLogger(__name__)
 class Run:
     """A generation. `prepare` reads the pictures; `attach` is called before every pass, `end` as often as the host likes."""
 
-    def __init__(self, shelf: models.Shelf, find_character: FindCharacter) -> None:
-        self.shelf, self.find_character = shelf, find_character
+    def __init__(self, shelf: models.Shelf, find_character: FindCharacter, styles: Styles) -> None:
+        self.shelf, self.find_character, self.styles = shelf, find_character, styles
         self.request: PanelRequest | None = None
         self.attached: Attached | None = None
         self.failure: Exception | None = None
@@ -39,6 +43,7 @@ class Run:
         self._choice: models.Choice | None = None
         self._model: Loaded | None = None
         self._host: Host | None = None
+        self._lending = Lending()
 
     def prepare(self, p: Any, request: PanelRequest, pictures: PictureStore) -> None:
         """Read model and pictures, and write the settings into the picture's parameters.
@@ -46,8 +51,11 @@ class Run:
         Raises:
             PainterError: something is missing or does not fit.
         """
-        self.request = request
+        self.request, self.styles.asked = request, request.style
         self._host = host_of(p.sd_model)
+        p.extra_generation_params.update(infotext.style_written(request.style, self.styles.library.named))
+        if not request.settings.enabled:
+            return
         request = self.request = self._with_drawing(request, p)
         checkpoint = self._host.checkpoint(p.sd_model)
         choice = self._choice = models.find(self.shelf, request.settings.model, checkpoint)
@@ -95,18 +103,53 @@ class Run:
             assert self._host is not None
             self.attached = self._host.refuse(p, self.failure)
             return
-        if self._conditions is None or self._host is None or self._model is None or self._choice is None:
-            return
-        if not self._conditions.settings.acts_in(bool(getattr(p, "is_hr_pass", False))):
-            return
-        why = models.problem(self.shelf, self._choice, self._host.checkpoint(p.sd_model))
+        host = self._host = self._host or host_of(p.sd_model)
+        checkpoint, hires_pass = host.checkpoint(p.sd_model), bool(getattr(p, "is_hr_pass", False))
+        plan = self._references(p, host, checkpoint, size, hires_pass)
+        stand_in = self._model.stand_in if plan and self._model else None
+        plan += self._style(p, host, checkpoint, stand_in, hires_pass)
+        if plan:
+            self.attached, self.expected = host.attach(p, plan, stand_in), True
+
+    def _references(self, p: Any, host: Host, checkpoint: Checkpoint, size: tuple[int, int], hires_pass: bool) -> Plan:
+        if self._conditions is None or self._model is None or self._choice is None or not self._conditions.settings.acts_in(hires_pass):
+            return Plan()
+        why = models.problem(self.shelf, self._choice, checkpoint)
         if why:
             raise BadModel(why)
-        with self._host.lent(p.sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
-            plan = self._conditions.plan(size, self._model.prompts, _part(p)).active()
-        if not plan:
-            return
-        self.attached, self.expected = self._host.attach(p, plan, self._model.stand_in), True
+        with host.lent(p.sd_model, self._model.blueprint) if self._model.blueprint else nullcontext():
+            return self._conditions.plan(size, self._model.prompts, _part(p)).active()
+
+    def _style(self, p: Any, host: Host, checkpoint: Checkpoint, stand_in: StandIn | None, hires_pass: bool) -> Plan:
+        """A style that can't be had leaves the rest as it is, and says so. A code that is wrong paints nothing: what would come out was not asked for.
+
+        Raises:
+            BadSettings: a code is wrong.
+        """
+        try:
+            wanted = self.styles.wanted(hires_pass)
+        except BadSettings as error:
+            self.failure = error
+            raise
+        if wanted is None:
+            return Plan()
+        try:
+            unet = checkpoint.unet if stand_in is None else stand_in.unet
+            anatomy = checkpoint.anatomy() if stand_in is None else ldm_anatomy(unet)
+            plan, both = self.styles.plan(wanted, anatomy, type(unet), checkpoint.dtype)
+        except BadModel as error:
+            self._tell_style(p, error)
+            return Plan()
+        self._lending.begin(host, p.sd_model, both)
+        for note in self.styles.notes:
+            p.comment(f"Stylecode: {note}")
+        return plan
+
+    def _tell_style(self, p: Any, error: BadModel) -> None:
+        if self.request is not None and self.request.settings.must:
+            raise error
+        p.comment(f"The stylecode was not applied: {error}")
+        p.extra_generation_params["RefOnly style note"] = "not applied"
 
     def begin_step(self, params: Any) -> None:
         if self.attached is not None and self._host is not None:
@@ -130,6 +173,7 @@ class Run:
             self.calls += self.attached.calls
             self.attached.remove()
             self.attached = None
+        self._lending.end()
 
 
 def _part(p: Any) -> Part | None:

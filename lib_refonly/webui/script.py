@@ -6,12 +6,13 @@ from typing import Any
 
 from modules import scripts
 
-from lib_refonly.refonly.panel import is_enabled, read_arguments
 from lib_refonly.ui.host_panel import HostPanel, build_host_panel
+from lib_refonly.ui.request import is_enabled, read_arguments
 from lib_refonly.webui import infotext, xyz
 from lib_refonly.webui.context import answers, context
 from lib_refonly.webui.pictures import picture_of
 from lib_refonly.webui.run import Run
+from lib_refonly.webui.styles import Styles, understood
 
 TITLE = "Reference Only"
 _LATENT = 8
@@ -44,10 +45,10 @@ class RefOnlyScript(scripts.Script):
     def process(self, p: Any, *arguments: Any) -> None:
         self._end()
         infotext.forget(p.extra_generation_params)
-        if not is_enabled(arguments):
+        _understand(p)
+        if not is_enabled(arguments) and not xyz.asks(p):
             return
-        run = RefOnlyScript.run_now = Run(context().shelf, context().cutter)
-        _undo_at_close(p, run)
+        run = self._begin(p)
         try:
             run.prepare(p, xyz.overridden(p, read_arguments(arguments, picture_of)), context().pictures)
         except Exception as error:
@@ -73,6 +74,20 @@ class RefOnlyScript(scripts.Script):
         if run is not None and run.expected and not run.calls:
             processed.comments += "\nReference Only was not applied: another extension took over the UNet calls. Switch it off, or try again without it."
 
+    @classmethod
+    def prompted(cls, p: Any, styles: list[tuple[str, float]]) -> None:
+        """What the prompt of the coming pass asks for, `<sref:...>` after `<sref:...>`: codes or names, and weights."""
+        if styles and cls.run_now is None:
+            cls._begin(p)
+        if cls.run_now is not None:
+            cls.run_now.styles.prompted = tuple(styles)
+
+    @classmethod
+    def _begin(cls, p: Any) -> Run:
+        run = RefOnlyScript.run_now = Run(context().shelf, context().cutter, Styles(context().library))
+        _undo_at_close(p, run)
+        return run
+
     @staticmethod
     def on_step(params: Any) -> None:
         """The host's on_cfg_denoiser."""
@@ -84,6 +99,18 @@ class RefOnlyScript(scripts.Script):
         if RefOnlyScript.run_now is not None:
             RefOnlyScript.run_now.end()
         RefOnlyScript.run_now = None
+
+
+def _understand(p: Any) -> None:
+    """Midjourney's --sref, typed by habit, means `<sref:...>`."""
+    for name in ("all_prompts", "all_hr_prompts"):
+        prompts = getattr(p, name, None)
+        if not isinstance(prompts, list):
+            continue
+        for place, prompt in enumerate(prompts):
+            prompts[place], found = understood(prompt)
+            if found:
+                p.comment("Stylecode: --sref CODE was read as <sref:CODE:1>, which is how a WebUI writes it.")
 
 
 def _undo_at_close(p: Any, run: Run) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_type_hints
 
-from lib_refonly.refonly.panel import PanelRequest, PanelSettings, UnitSettings
+from lib_refonly.refonly.panel import PanelSettings, UnitSettings
 from lib_refonly.settings import from_mapping, specs
+from lib_refonly.stylecode.settings import StyleSettings
+from lib_refonly.ui.request import PanelRequest
 
 PREFIX = "[RefOnly] "
 _AXES = ("strength", "line_strength", "line_start", "line_end", "model", "preprocessor", "line_c", "fitting", "passes")
+_STYLE, _STYLE_AXES = "style ", ("code", "strength", "start", "end")
 _ATTRIBUTE = "refonly_axes"
 
 
@@ -22,6 +25,9 @@ def overridden(p: Any, request: PanelRequest) -> PanelRequest:
     """
     told = dict(getattr(p, _ATTRIBUTE, {}))
     weight = told.pop("weight", None)
+    style = {name: told.pop(_STYLE + name) for name in _STYLE_AXES if _STYLE + name in told}
+    if style:  # an axis asks for a style, whether the panel's is on or not
+        request = replace(request, style=from_mapping(StyleSettings, vars(request.style) | style | {"enabled": True}))
     if told:
         kept = {name: getattr(request.settings, name) for name in specs(PanelSettings)}
         request = replace(request, settings=from_mapping(PanelSettings, kept | told))
@@ -30,6 +36,11 @@ def overridden(p: Any, request: PanelRequest) -> PanelRequest:
         settings = from_mapping(UnitSettings, vars(first.settings) | {"weight": weight})
         request = replace(request, units=(replace(first, settings=settings), *rest))
     return request
+
+
+def asks(p: Any) -> bool:
+    """Whether the plot's present cell asks for a style, which needs nothing else."""
+    return any(name.startswith(_STYLE) for name in getattr(p, _ATTRIBUTE, {}))
 
 
 def add_axes() -> None:
@@ -51,6 +62,8 @@ def _options(module: Any) -> list[Any]:
         choices = known[name].choices
         extra = {"choices": lambda values=choices: list(values)} if choices else {}
         made.append(module.AxisOption(PREFIX + known[name].label, hints[name], _apply(name), **extra))
+    for name in _STYLE_AXES:
+        made.append(module.AxisOption(PREFIX + specs(StyleSettings)[name].label, get_type_hints(StyleSettings)[name], _apply(_STYLE + name)))
     return [*made, module.AxisOption(f"{PREFIX}{specs(UnitSettings)['weight'].label} 1", float, _apply("weight"))]
 
 

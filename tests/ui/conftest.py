@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.ui.fakes import FakeStore, FlatEngine, character
+from lib_refonly.stylecode.library import Library
+from tests.ui.fakes import FakeStore, FlatEngine, SquarePainter, character
 
 _CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 _ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
@@ -38,7 +39,9 @@ class Studio:
     engine: FlatEngine
     store: FakeStore
     steps: threading.Event
-    """Set: the engine runs freely. Cleared: it takes 0.2 s a step."""
+    """Set: engine and painter run freely. Cleared: they take 0.2 s a step."""
+    painter: SquarePainter
+    library: Path
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +54,10 @@ def studio() -> Iterator[Studio]:
     engine = FlatEngine(steps)
     port = app._free_port(0, app.LOCAL)
     assert port is not None
-    page = app.build(engine, store, download=_download(store))
+    painter, library = SquarePainter(steps), home / "styles" / "styles.sqlite"
+    page = app.build(engine, store, download=_download(store), styles=painter, library=lambda: Library(library))
     page.launch(**app.launch_options(app.LOCAL, port))
-    yield Studio(f"http://{app.LOCAL}:{port}/", engine, store, steps)
+    yield Studio(f"http://{app.LOCAL}:{port}/", engine, store, steps, painter, library)
     steps.set()
     page.close(verbose=False)
     shutil.rmtree(home, ignore_errors=True)
@@ -86,6 +90,8 @@ def open_page(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
 
     studio.steps.set()
     studio.engine.requests.clear()
+    studio.painter.wishes.clear()
+    studio.library.unlink(missing_ok=True)
     yield open_
     studio.steps.set()
     for page in pages:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import colorsys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from lib_refonly.models.offers import SEGMENTER
 from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.studio.engine import infotext
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress
+from lib_refonly.studio.style_engine import StylePaintSettings
+from lib_refonly.stylecode.codes import TINY, Code, CodeModel
+from lib_refonly.stylecode.codes.blend import random_style
 
 SKIN, HAIR, SHIRT = (242, 200, 170), (70, 150, 110), (210, 90, 70)
 
@@ -77,6 +81,42 @@ def _inside(lines: Image.Image) -> Image.Image:
     flooded = lines.convert("L").point([0] * 128 + [255] * 128)
     ImageDraw.floodfill(flooded, (0, 0), 7)
     return flooded.point([0 if level == 7 else 255 for level in range(256)])
+
+
+class SquarePainter:
+    """Paints a style's 20 numbers as coloured squares, and makes a picture's mean colour a style. `steps_wait` as for `FlatEngine`."""
+
+    def __init__(self, steps_wait: threading.Event) -> None:
+        self._wait = steps_wait
+        self.wishes: list[tuple[tuple[float, ...], str, StylePaintSettings]] = []
+
+    def code_of(self, pictures: Sequence[Image.Image]) -> Code:
+        colour = sum(sum(picture.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))) for picture in pictures)  # type: ignore[arg-type]
+        return Code(random_style(colour), TINY, "long")
+
+    def paint_all(
+        self,
+        latents: Sequence[Sequence[float]],
+        prompt: str,
+        settings: StylePaintSettings,
+        model: CodeModel | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> list[Image.Image]:
+        for latent in latents:
+            for step in range(settings.steps):
+                self._wait.wait(0.2)
+                if on_step is not None:
+                    on_step(step + 1, settings.steps)
+            self.wishes.append((tuple(latent), prompt, settings))
+        return [squares(latent, (settings.width, settings.height)) for latent in latents]
+
+
+def squares(latent: Sequence[float], size: tuple[int, int]) -> Image.Image:
+    """5 by 4 of them; the same for the same style."""
+    small = Image.new("RGB", (5, 4))
+    for i, x in enumerate(latent):
+        small.putpixel((i % 5, i // 5), tuple(int(255 * part) for part in colorsys.hsv_to_rgb((0.35 + 0.13 * x) % 1, 0.45, 0.85)))
+    return small.resize(size, Image.Resampling.NEAREST)
 
 
 class FakeStore(ModelStore):

@@ -28,9 +28,9 @@ from gradio import routes  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from lib_refonly.errors import BadModel, PainterError  # noqa: E402
-from lib_refonly.refonly.panel import names, read_arguments  # noqa: E402
 from lib_refonly.ui import markup, shim  # noqa: E402
 from lib_refonly.ui.host_panel import Answers, HostPanel, build_host_panel  # noqa: E402
+from lib_refonly.ui.request import names, read_arguments  # noqa: E402
 from lib_refonly.ui.troubles import explain  # noqa: E402
 from lib_refonly.webui.pictures import picture_of  # noqa: E402
 from lib_refonly.webui.presets import Presets  # noqa: E402

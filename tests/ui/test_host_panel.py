@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from lib_refonly.imaging.decode import open_picture
-from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings, names
+from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings
 from lib_refonly.settings import specs
+from lib_refonly.ui.request import names
 from tests.ui.host_facts import COLUMN, EVIL, LATER, MODELS, PASTED, PREPROCESSOR, TABS, digest, pasted_picture
 from tests.ui.host_venvs import NotHere, python_with_gradio
 

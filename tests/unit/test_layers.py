@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "models": ("models", "refonly"),
     "refonly": ("conditioning", "hosts", "imaging", "models", "refonly"),
     "adapters": ("adapters", "conditioning", "hosts", "models", "refonly"),
-    "training": ("adapters", "conditioning", "hosts", "imaging", "models", "refonly", "training"),
+    "stylecode": ("conditioning", "hosts", "imaging", "models", "refonly", "stylecode"),
+    "training": ("adapters", "conditioning", "hosts", "imaging", "models", "refonly", "stylecode", "training"),
 }
 """Of our own packages, besides errors and settings: what each part of the core knows."""
 

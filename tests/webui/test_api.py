@@ -14,8 +14,8 @@ from PIL import Image
 from lib_refonly import __version__
 from lib_refonly.imaging.decode import decode_base64
 from lib_refonly.imaging.infotext import png_bytes, save_png
-from lib_refonly.refonly.panel import names
 from lib_refonly.studio.engine import Engine
+from lib_refonly.ui.request import names
 from tests.webui.webui import RESULTS, SAMPLES, TITLE, Failed, Painted, WebUI, asked, beside, drawing, reference
 
 CHANGED = 1.0

@@ -13,8 +13,8 @@ from lib_refonly.studio.commands.bar import Bar
 
 if TYPE_CHECKING:
     from lib_refonly.models.download import Progress
-    from lib_refonly.models.registry import ModelEntry
     from lib_refonly.models.pack import Row
+    from lib_refonly.models.registry import ModelEntry
 
 
 def verify(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,8 @@ def mix(latents: Sequence[Sequence[float]], weights: Sequence[float]) -> Latent:
         raise BadSettings(f"{len(latents)} styles and {len(weights)} weights: one weight for each style is needed.")
     if not all(math.isfinite(weight) for weight in weights):
         raise BadSettings("A weight must be a number.")
-    return normalised([math.fsum(w * x for w, x in zip(weights, column, strict=True)) for column in zip(*latents, strict=True)])
+    largest = max(map(abs, weights)) or 1.0  # by which they are shares, however large or small
+    return normalised([math.fsum(w / largest * x for w, x in zip(weights, column, strict=True)) for column in zip(*latents, strict=True)])
 
 
 def interpolate(one: Sequence[float], other: Sequence[float], share: float) -> Latent:

@@ -21,6 +21,9 @@ _LONG_VERSION = 18  # "S"
 _GROUP = 5
 _LONGEST = 200
 _AROUND = "\"'`“”‘’„«»<>()[]"
+_NUMBERS = {alphabet: {symbol: i for i, symbol in enumerate(alphabet)} for alphabet in (v1.ALPHABET, SHORT_ALPHABET, LONG_ALPHABET)}
+_PUBLISHED = (RELEASED, TINY)
+"""Whose codes are called by name also where the model itself is not here."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Code:
 
 
 def write_short(latent: Sequence[float], model: CodeModel) -> str:
-    """20 numbers -> 21 symbols. Raises: BadSettings: other than 20 finite numbers."""
-    return "".join(SHORT_ALPHABET[level] for level in levels_of(latent)) + model.sign
+    """20 numbers -> 21 symbols. Raises: BadSettings: other than 20 finite numbers, or of no style that the model can have made: nobody could read them."""
+    levels = levels_of(latent)
+    if model.normalised and not balanced(latent_of(levels)):
+        raise BadSettings("These numbers are no style: their mean must be 0 and their variance 1.")
+    return "".join(SHORT_ALPHABET[level] for level in levels) + model.sign
 
 
 def write_long(latent: Sequence[float], model: CodeModel) -> str:
@@ -69,12 +75,13 @@ def read(text: str, known: Iterable[CodeModel] = (RELEASED, TINY)) -> Code:
     ungrouped = bare.replace("-", "")
     if len(ungrouped) == LONG:
         return _read_long(ungrouped, known, notes)
-    raise BadSettings(f"A stylecode has {SHORT}, {v1.LENGTH} or {LONG} symbols; this one has {len(ungrouped)}. Copy it once more, all of it.")
+    hyphens = f" ({len(bare) - len(ungrouped)} of them hyphens)" if ungrouped != bare else ""
+    raise BadSettings(f"A stylecode has {SHORT}, {v1.LENGTH} or {LONG} symbols; this one has {len(bare)}{hyphens}. Copy it once more, all of it.")
 
 
 def _bare(text: str) -> tuple[str, list[str]]:
     """Without spaces, quotes and base64's padding."""
-    bare = re.sub(r"\s", "", text.strip().strip(_AROUND))
+    bare = re.sub(r"\s", "", text).strip(_AROUND)
     notes = ["Spaces or quotes around or inside it were left out."] if bare != text else []
     if len(bare) == v1.LENGTH + 1 and bare.endswith("="):
         return bare[:-1], [*notes, "The padding sign at its end was left out."]
@@ -82,10 +89,11 @@ def _bare(text: str) -> tuple[str, list[str]]:
 
 
 def _levels(text: str, alphabet: str) -> list[int]:
+    numbers = _NUMBERS[alphabet]
     for place, symbol in enumerate(text, 1):
-        if symbol not in alphabet:
+        if symbol not in numbers:
             raise BadSettings(f"{symbol!r}, symbol {place} of the code, is none that a stylecode can have.")
-    return [alphabet.index(symbol) for symbol in text]
+    return [numbers[symbol] for symbol in text]
 
 
 def _read_v1(text: str, known: tuple[CodeModel, ...], notes: list[str]) -> Code:
@@ -95,7 +103,11 @@ def _read_v1(text: str, known: tuple[CodeModel, ...], notes: list[str]) -> Code:
     _levels(plain, v1.ALPHABET)
     steps = v1.steps_of(plain)
     if steps is None:
-        raise BadSettings("This has the length of a code of the first version, but could not have been written: a symbol is wrong, or its case.")
+        place = (v1.wrong_symbol(plain) or 0) + 1
+        raise BadSettings(
+            "This has the length of a code of the first version, but none can have been written so: "
+            f"symbol {place}, {text[place - 1]!r}, is wrong, or in the wrong case. Copy it once more."
+        )
     return Code(v1.latent_of_steps(steps), _among(RELEASED, known), "v1", tuple(notes))
 
 
@@ -105,6 +117,7 @@ def _read_short(text: str, known: tuple[CodeModel, ...], notes: list[str]) -> Co
         raise BadSettings("The code does not add up: a symbol was mistyped, or two changed places. Copy it once more.")
     owners = [model for model in known if model.sign == sign]
     if not owners:
+        _refuse_published(known, [model for model in _PUBLISHED if model.sign == sign])
         raise BadSettings(f"Its last symbol, {sign!r}, is the sign of a stylecode model that is not here. Here: {_names(known)}.")
     if len(owners) > 1:
         raise BadSettings(f"Its last symbol, {sign!r}, is the sign of several models here ({_names(owners)}). Ask for the long form of the code.")
@@ -126,14 +139,20 @@ def _read_long(text: str, known: tuple[CodeModel, ...], notes: list[str]) -> Cod
     mark, levels = tuple(symbols[1 : 1 + FINGERPRINT]), symbols[1 + FINGERPRINT : -reed_solomon.CHECKS]
     owner = next((model for model in known if model.fingerprint == mark), None)
     if owner is None:
+        _refuse_published(known, [model for model in _PUBLISHED if model.fingerprint == mark])
         raise BadSettings(f"The code was made by a stylecode model that is not here. Here: {_names(known)}.")
     return Code(latent_of(levels), owner, "long", tuple(notes))
 
 
 def _among(model: CodeModel, known: tuple[CodeModel, ...]) -> CodeModel:
     if model not in known:
-        raise BadSettings(f"The code is one of {model}, which is not here. Here: {_names(known)}.")
+        _refuse_published(known, [model])
     return model
+
+
+def _refuse_published(known: tuple[CodeModel, ...], owners: list[CodeModel]) -> None:
+    for model in owners:
+        raise BadSettings(f"The code is one of {model}, which is not here. Here: {_names(known)}.")
 
 
 def _names(models: Iterable[CodeModel]) -> str:

@@ -6,7 +6,7 @@ Written and read to the bit as `CiaraStrawberry/stylecodes` does it, in float32 
 from __future__ import annotations
 
 import base64
-import binascii
+import math
 import struct
 from collections.abc import Sequence
 from typing import Literal
@@ -18,16 +18,23 @@ LENGTH = 27
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _TOP = 63
 _FORMATS = {"float32": "f", "float16": "e"}
+_NOUGHT = [0] * LENGTH
+"""Bits that are nought in each symbol of a code that was written: each byte's two highest, as no step is beyond 63, and the two left over at the end."""
+for _first in range(0, 8 * DIMENSIONS, 8):
+    _NOUGHT[_first // 6] |= 0b11 << (4 - _first % 6)
+_NOUGHT[-1] |= 0b11
 
 
 def write_v1(latent: Sequence[float], dtype: Literal["float32", "float16"] = "float32") -> str:
     """20 numbers -> 27 symbols; beyond -1 and 1 they are clipped. dtype: what the numbers are computed with.
 
     Raises:
-        BadSettings: other than 20 numbers.
+        BadSettings: other than 20 numbers, or one that is none.
     """
     if len(latent) != DIMENSIONS:
         raise BadSettings(f"A style is {DIMENSIONS} numbers, not {len(latent)}.")
+    if any(math.isnan(x) for x in latent):
+        raise BadSettings("A style's numbers must be numbers.")
     steps = bytes(_step(x, _FORMATS[dtype]) for x in latent)
     return base64.b64encode(steps).decode().rstrip("=")
 
@@ -46,14 +53,18 @@ def _rounded(x: float, kind: str) -> float:
 
 def steps_of(text: str) -> bytes | None:
     """27 symbols -> 20 steps; None: no code that this form could have written."""
-    try:
-        steps = base64.b64decode(text + "=", validate=True)
-    except (binascii.Error, ValueError):
+    if len(text) != LENGTH or wrong_symbol(text) is not None:
         return None
-    # Whoever wrote it: no step is beyond 63, and the last symbol's spare bits are nought.
-    if len(steps) != DIMENSIONS or max(steps) > _TOP or base64.b64encode(steps).decode().rstrip("=") != text:
-        return None
-    return steps
+    return base64.b64decode(text + "=")
+
+
+def wrong_symbol(text: str) -> int | None:
+    """The first place, from 0, at which no code that this form writes has this symbol. None: there is none."""
+    for place, (symbol, nought) in enumerate(zip(text, _NOUGHT, strict=False)):
+        level = ALPHABET.find(symbol)
+        if level < 0 or level & nought:
+            return place
+    return None
 
 
 def latent_of_steps(steps: bytes) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ class Style:
 
 
 def random_style(rng: np.random.Generator, heldout: bool, families: tuple[str, ...] = ("",)) -> Style:
-    """One of the styles. Those of the training split never have a kind in NEVER_TRAINED; half of the held-out ones have."""
+    """One of the styles. Those of the training split never have a kind in NEVER_TRAINED; half of the held-out ones may have."""
     banned = set() if heldout and rng.random() < 0.5 else set(NEVER_TRAINED.values())
 
     def choose(kinds: tuple[str, ...]) -> str:

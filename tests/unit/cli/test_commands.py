@@ -33,7 +33,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys)
-    for word in ("color", "verify", "convert", "models", "train", "data", "evaluate", "page", "test", "70 a fault", "130 stopped"):
+    for word in ("color", "stylecode", "verify", "convert", "models", "train", "data", "evaluate", "page", "test", "70 a fault", "130 stopped"):
         assert word in text
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_refonly.errors import BadSettings
-from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings, block_weights, is_enabled, names, read_arguments, read_request, request_schema
+from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings, block_weights
 from lib_refonly.settings import specs
+from lib_refonly.stylecode.settings import StyleSettings
+from lib_refonly.ui.request import is_enabled, names, read_arguments, read_request, request_schema
 
 RED = Image.new("RGB", (4, 4), "red")
 
@@ -93,7 +95,8 @@ def test_only_the_first_argument_says_whether_anything_is_wanted() -> None:
 
 def test_the_schema_names_every_field() -> None:
     schema = request_schema()
-    assert set(schema["properties"]) == {*specs(PanelSettings), "drawing", "units"}
+    assert set(schema["properties"]) == {*specs(PanelSettings), "drawing", "units", "style"}
+    assert set(schema["properties"]["style"]["properties"]) == set(specs(StyleSettings))
     assert set(schema["properties"]["units"]["items"]["properties"]) == {*specs(UnitSettings), "picture", "mask"}
 
 

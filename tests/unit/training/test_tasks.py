@@ -16,6 +16,7 @@ from lib_refonly.training.adapter import AdapterConfig
 from lib_refonly.training.base import BaseConfig, BaseTask
 from lib_refonly.training.latents import LatentSet, encode_all
 from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask, turned
+from lib_refonly.training.stylecode import StyleConfig
 from lib_refonly.training.vae import VaeConfig, VaeTask
 
 WIDTHS = (64, 64)
@@ -192,5 +193,5 @@ def test_the_shipped_recipes_are_read(recipe: Path) -> None:
 
     tables = cli.read(recipe)
     cli.build(LoopConfig, tables["loop"], "loop")
-    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig, "adapter": AdapterConfig}
+    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig, "adapter": AdapterConfig, "stylecode": StyleConfig}
     cli.build(kinds[tables["run"]["kind"]], tables[tables["run"]["kind"]], tables["run"]["kind"])

@@ -25,6 +25,19 @@ class Options:
         setattr(self, name, info.default)
 
 
+class ExtraNetwork:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class ExtraNetworksPage:
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def link_preview(self, filename: str) -> str:
+        return f"./sd_extra_networks/thumb?filename={filename}"
+
+
 class OptionInfo:
     def __init__(self, default: Any, *_: Any, **__: Any) -> None:
         self.default = default
@@ -57,6 +70,8 @@ def fake_modules(tmp: Path) -> Iterator[types.SimpleNamespace]:
         "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float32, "torch_gc": lambda: None},
         "lowvram": {"is_enabled": lambda _: False, "send_everything_to_cpu": lambda: None},
         "extensions": {"active": list},
+        "extra_networks": {"ExtraNetwork": ExtraNetwork, "extra_network_registry": {}, "register_extra_network": None},
+        "ui_extra_networks": {"ExtraNetworksPage": ExtraNetworksPage, "extra_pages": [], "register_page": None},
         "sd_models": {"model_data": types.SimpleNamespace(sd_model=None)},
     }
     package = types.ModuleType("modules")
@@ -67,6 +82,9 @@ def fake_modules(tmp: Path) -> Iterator[types.SimpleNamespace]:
         vars(module).update(content)
         sys.modules[module.__name__] = module
         setattr(package, name, module)
+    networks, pages = sys.modules["modules.extra_networks"], sys.modules["modules.ui_extra_networks"]
+    vars(networks)["register_extra_network"] = lambda network: networks.extra_network_registry.update({network.name: network})
+    vars(pages).update(register_page=pages.extra_pages.append, shared=package.shared)  # type: ignore[attr-defined]
     try:
         yield types.SimpleNamespace(callbacks=callbacks, **{name: getattr(package, name) for name in parts})
     finally:
@@ -112,9 +130,17 @@ class Swallowed(list[Exception]):
 
 
 def generate(
-    p: Processing, script: Any, arguments: list[Any], on_step: Callable[[Any], None], hires: bool = False, stop_at: int | None = None, size: int = 8
+    p: Processing,
+    script: Any,
+    arguments: list[Any],
+    on_step: Callable[[Any], None],
+    hires: bool = False,
+    stop_at: int | None = None,
+    size: int = 8,
+    networks: Callable[[Processing], None] = lambda _: None,
 ) -> tuple[Tensor, Swallowed, Any]:
-    """One txt2img, as A1111 1.10.1 does it. stop_at: the step at which somebody presses interrupt (the sampler raises)."""
+    """One txt2img, as A1111 1.10.1 does it. stop_at: the step at which somebody presses interrupt (the sampler raises). networks: called when the extra
+    networks of a prompt are activated."""
     swallowed, processed = Swallowed(), types.SimpleNamespace(comments="")
 
     def hook(name: str, *more: Any, **named: Any) -> None:
@@ -125,12 +151,16 @@ def generate(
             swallowed.append(error)
 
     try:
-        for name in ("setup", "before_process", "process", "before_process_batch", "after_extra_networks_activate", "process_batch"):
+        for name in ("setup", "before_process", "process", "before_process_batch"):
+            hook(name)
+        networks(p)
+        for name in ("after_extra_networks_activate", "process_batch"):
             hook(name)
         latent = _pass(p, hook, on_step, torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(1)), stop_at)
         if hires:
             hook("before_hr")
             p.is_hr_pass = True
+            networks(p)
             latent = _pass(p, hook, on_step, nn.functional.interpolate(latent, scale_factor=2), stop_at)
         # The host hands the samples over first and our arguments after them.
         for name in ("post_sample", "postprocess_batch"):

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from lib_refonly.errors import BadPicture, BadSettings, CannotWrite
-from lib_refonly.refonly.panel import PanelRequest, PanelSettings, Unit, UnitSettings
+from lib_refonly.refonly.panel import PanelSettings, Unit, UnitSettings
+from lib_refonly.ui.request import PanelRequest
 from tests.unit.webui.conftest import text_of
 
 RED = Image.new("RGB", (8, 8), "red")

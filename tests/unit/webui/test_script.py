@@ -170,7 +170,7 @@ def test_x_y_z_overrides_one_cell(script: Any, sd_model: SdModel, asked: dict[st
 
 
 def test_one_unit_more_in_positional_arguments(script: Any, sd_model: SdModel, asked: dict[str, Any], reference: Image.Image) -> None:
-    from lib_refonly.refonly.panel import names
+    from lib_refonly.ui.request import names
 
     values: list[Any] = [None] * len(names())
     told = {"enabled": True, "model": "tiny", "drawing": asked["drawing"], "unit 1 picture": text_of(reference)}
