@@ -1,4 +1,4 @@
-"""Does a code hold a style? On held-out symbols in held-out styles: `studio.py evaluate STYLES -o OUT.md --model STYLECODE --base BASE --drawings TRAIN`.
+"""Does a code hold a style? On held-out symbols in held-out styles: `studio.py evaluate STYLES -o OUT.md --model STYLECODE --drawings TRAIN`.
 
 - **Codes.** Cosine distance between the codes of two pictures of one style, and of two styles; how often the nearest other picture's code is one of the same
   style; and what is lost between the network's 20 numbers and the code (relative L2).
@@ -156,6 +156,14 @@ def _paint_score(
         again = painter.latents(pictures)
         agree += (again @ latents[i] / np.linalg.norm(again, axis=1) / np.linalg.norm(latents[i])).tolist()
     return PaintScore(way, len(style), *(float(np.mean(values)) for values in (style, own, others, content, agree)))
+
+
+def holds(codes: Sequence[CodeScore], painted: Sequence[PaintScore]) -> bool:
+    """Codes tell styles apart, what is painted has the style that was asked for, and the code costs nearly nothing."""
+    at, kept_as = {p.way: p for p in painted}, {c.kept: c for c in codes}
+    apart = kept_as["code"].between > 2 * kept_as["code"].within and kept_as["code"].error <= 0.03
+    followed = at["code"].own > at["another style's code"].own and at["code"].style > 2 * at["no style"].style
+    return bool(apart and followed and at["code"].style >= 0.9 * at["latent"].style)
 
 
 def report(name: str, codes: Sequence[CodeScore], painted: Sequence[PaintScore], styles: int, views: int, command: str) -> str:

@@ -46,6 +46,8 @@ class StyleConfig:
     `contrast`: weight of a loss that wants the codes of two pictures of one style alike and others apart (InfoNCE, van den Oord et al. 2018, temperature
     `temperature`), over `pairs` further styles a step. Without it the encoder stays silent: all pictures begin with nearly the same code, so the control
     module learns to do without, and the encoder is never asked.
+
+    `train_encoder`: false keeps what makes the codes as `start` has it. The rest then bears a higher learning rate, and the contrast is not computed.
     """
 
     size: int = 128
@@ -57,6 +59,7 @@ class StyleConfig:
     contrast: float = 0.2
     temperature: float = 0.1
     pairs: int = 32
+    train_encoder: bool = True
     vision_size: int = 128
     vision_width: int = 128
     vision_layers: int = 4
@@ -94,7 +97,15 @@ class StyleTask(nn.Module):
         self.network.sref_autoencoder.latent_norm.requires_grad_(False)  # so that a latent has mean 0 and variance 1, which the code's levels expect
         if start:
             self._begin_from(start)
+        if not config.train_encoder:
+            self._freeze_encoder()
         quick_to_train(self.unet, self.text_encoder)
+
+    def _freeze_encoder(self) -> None:
+        own = self.network.sref_autoencoder
+        for part in (self.vision, own.input_proj, own.attention_layers, own.latent_proj):
+            part.requires_grad_(False)
+        own.latent_init.requires_grad_(False)
 
     def _begin_from(self, start: Path) -> None:
         """Go on with a model that was exported, at another size perhaps."""
@@ -114,10 +125,13 @@ class StyleTask(nn.Module):
         batch |= {
             "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
-            "pairs": self._pairs(rng),
-        }
+        } | ({"pairs": self._pairs(rng)} if self._contrasts else {})
         # Drawn last, and only where it is asked for: a run without it sees the batches that it has always seen.
         return batch | {"coded": torch.from_numpy(rng.random(size) < self.config.quantised)} if self.config.quantised else batch
+
+    @property
+    def _contrasts(self) -> bool:
+        return bool(self.config.contrast) and self.config.train_encoder
 
     def _pairs(self, rng: np.random.Generator) -> Tensor:
         """Two pictures of each of some styles, uint8 [2 * pairs, S, S, 3], first ones first."""
@@ -142,7 +156,9 @@ class StyleTask(nn.Module):
         pixels = picture.permute(0, 3, 1, 2).float() / 127.5 - 1
         return self.network.sref_autoencoder.encode(self.vision(pixels))
 
-    def forward(self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, pairs: Tensor, coded: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, pairs: Tensor | None = None, coded: Tensor | None = None
+    ) -> dict[str, Tensor]:
         noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
         styles = self.styles(picture)
         if coded is not None:
@@ -151,7 +167,7 @@ class StyleTask(nn.Module):
         with session(self.unet, self.plan(styles)):
             out = self.unet(noisy, t, context, return_dict=False)[0]
         painted = F.mse_loss(out.float(), target)
-        if not self.config.contrast:
+        if pairs is None:
             return {"loss": painted}
         apart = self.apart(pairs)
         return {"loss": painted + self.config.contrast * apart, "painted": painted, "apart": apart}

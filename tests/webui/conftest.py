@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui import checkpoints, controlnets, sdxl
+from tests.webui import checkpoints, controlnets, sdxl, styles
 from tests.webui.webui import PROBE, RESULTS, ROOT, WebUI, linked, python_of
 
 _found: dict[str, dict[str, str]] = {}
@@ -39,6 +39,7 @@ def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if not host.is_forge:
         sdxl.checkpoint(host.checkpoints)
         sdxl.adapters(host.models / "adapters")
+    styles.style_model(host.models / "stylecodes", host.is_forge)
     checkpoints.lora(host.loras, host.is_forge)
     checkpoints.embedding(host.embeddings)
     host.flags += controlnets.prepared(host)

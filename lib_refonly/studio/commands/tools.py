@@ -126,6 +126,19 @@ def build_data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def build_styles(arguments: argparse.Namespace) -> int:
+    """Paint a drawing set in random styles. Raises: BadSettings: the folder holds another set."""
+    from lib_refonly.training.styles.build import build
+
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    build(
+        arguments.data, arguments.out, arguments.seed, arguments.count, arguments.views, arguments.split, lambda done, count: bar.show(done / count, f"{done}")
+    )
+    bar.clear()
+    print(f"{arguments.count} styles in {arguments.out}")
+    return 0
+
+
 def encode_data(arguments: argparse.Namespace) -> int:
     """Encode a data set by a VAE."""
     from lib_refonly.training.latents import encode_all
@@ -146,6 +159,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     device, dtype = pick()
     given = Path(arguments.model)
+    if given.is_file() and arguments.drawings:
+        return _evaluate_styles(arguments)
     if given.is_file() and arguments.base:
         from lib_refonly.training.evaluate_adapter import AdapterPainter
 
@@ -171,6 +186,28 @@ def evaluate(arguments: argparse.Namespace) -> int:
     save_png(arguments.out.with_suffix(".png"), sheet)
     print(text)
     return 0 if all(gate.holds for gate in scoring.gates(scores)) else 1
+
+
+def _evaluate_styles(arguments: argparse.Namespace) -> int:
+    from lib_refonly.imaging.infotext import save_png, write_atomically
+    from lib_refonly.models.registry import EMBEDDED
+    from lib_refonly.training import evaluate_style as scoring
+    from lib_refonly.training.styles.build import StyledSet
+    from lib_refonly.training.styles.judge import trained
+
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    judge = trained(arguments.drawings, arguments.data, arguments.seed, lambda done, count: bar.show(done / count, "teaching the judge"))
+    painter = scoring.StylePainter(Path(arguments.model), arguments.base or EMBEDDED / "tiny-base")
+    codes, painted, sheet = scoring.evaluate(painter, judge, arguments.data, arguments.limit, seed=arguments.seed, on_way=lambda way: bar.show(0, way))
+    bar.clear()
+    shown = StyledSet(arguments.data)
+    limit = f" --limit {arguments.limit}" if arguments.limit else ""
+    command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {arguments.model} --drawings {arguments.drawings} --seed {arguments.seed}{limit}"
+    text = scoring.report(str(painter.model.info.code), codes, painted, arguments.limit or len(shown), shown.pictures.shape[1], command)
+    write_atomically(arguments.out, text.encode())
+    save_png(arguments.out.with_suffix(".png"), sheet)
+    print(text)
+    return 0 if scoring.holds(codes, painted) else 1
 
 
 def _evaluate_base(arguments: argparse.Namespace) -> int:
