@@ -3,6 +3,7 @@
 (() => {
   "use strict";
   const ZONE = ".refonly-zone";
+  const FILES = '[data-testid="file-upload"], [aria-dropeffect]';
   const studio = () => document.getElementById("studio-header");
 
   // --- pictures into zones -----------------------------------------------------------------------------------------------------------------
@@ -29,8 +30,11 @@
   }
   window.refonlyGive = give; // for refonly_send.js
 
+  // On the Styles page a picture may be dropped anywhere: the zone for share cards reads it.
   function zoneAt(event) {
-    return event.target instanceof Element ? event.target.closest(ZONE) : null;
+    const target = event.target instanceof Element ? event.target : null;
+    return target?.closest(ZONE) ?? (event.type.startsWith("dr") && target?.closest("#refonly-styles") && !target.closest(FILES)
+      ? document.querySelector("#refonly-styles-read-zone") : null);
   }
 
   function dragged(event) {
@@ -49,7 +53,7 @@
       event.preventDefault();
       event.stopImmediatePropagation();
       give(zone, file);
-    } else if (zone || (studio() && !event.target.closest?.('[data-testid="file-upload"], [aria-dropeffect]'))) {
+    } else if (zone || (studio() && !event.target.closest?.(FILES))) {
       event.preventDefault();
     }
   }
@@ -87,13 +91,15 @@
   // --- the studio's keys and theme ---------------------------------------------------------------------------------------------------------
   const shown = (...ids) => ids.map((id) => document.getElementById(id)).find((one) => one && one.offsetParent !== null && !one.disabled);
 
+  const STYLE_STOPS = ["", "-make", "-mix", "-explore", "-compare"].map((part) => `refonly-styles${part}-stop`);
+
   document.addEventListener("keydown", (event) => {
     if (!studio()) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      shown("refonly-go", "refonly-batch-go")?.click();
+      shown("refonly-go", "refonly-styles-go", "refonly-batch-go")?.click();
     } else if (event.key === "Escape") {
-      shown("refonly-stop", "refonly-batch-stop")?.click();
+      shown("refonly-stop", "refonly-batch-stop", ...STYLE_STOPS)?.click();
     }
   });
 

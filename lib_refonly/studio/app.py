@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from lib_refonly.models.registry import ModelStore
     from lib_refonly.studio.jobs import Colourer
+    from lib_refonly.studio.style_jobs import StylePainter
+    from lib_refonly.stylecode.library import Library
     from lib_refonly.ui.models_panel import Download
     from lib_refonly.ui.samples import Sample
 
@@ -92,10 +95,11 @@ def _quiet_environment() -> Path:
 def _serve(args: argparse.Namespace, port: int) -> None:
     from lib_refonly.models.registry import EMBEDDED, ModelStore, user_folder
     from lib_refonly.studio.engine import Engine
+    from lib_refonly.studio.style_engine import StyleEngine
 
     print("Opening the studio ...", flush=True)
     store = ModelStore([EMBEDDED, user_folder(), *([args.models_dir.expanduser().resolve()] if args.models_dir else [])])
-    page = build(Engine(store, args.device), store, local=args.host == LOCAL)
+    page = build(Engine(store, args.device), store, local=args.host == LOCAL, styles=StyleEngine(args.device))
     page.launch(**launch_options(args.host, port, args.auth))
     address = f"http://{LOCAL}:{port}/"
     if args.host != LOCAL:
@@ -156,11 +160,21 @@ def _head() -> str:
     return "".join(f"<style>{sheet}</style>" for sheet in sheets) + f"<script>{script}</script>"
 
 
-def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: Download | None = None) -> gr.Blocks:
+def build(
+    engine: Colourer,
+    store: ModelStore,
+    *,
+    local: bool = True,
+    download: Download | None = None,
+    styles: StylePainter | None = None,
+    library: Callable[[], Library] | None = None,
+) -> gr.Blocks:
     """The whole page. `local`: the painter sits at this machine, so the page may name folders on it.
 
     Args:
         download: fetches a model of the list; the real one by default.
+        styles: paints styles; by default an engine that reads its models when they are first needed.
+        library: the painter's styles; by default those of this machine.
     """
     import gradio as gr
 
@@ -171,6 +185,8 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: 
     from lib_refonly.ui.colour_panel import build_colour_panel
     from lib_refonly.ui.models_panel import ModelsEvents, build_models_panel, choices, cut_out
     from lib_refonly.ui.samples import find_samples
+    from lib_refonly.ui.style_events import StyleEvents
+    from lib_refonly.ui.style_panel import build_style_panel
 
     desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
     with gr.Blocks(title="RefOnly Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, 72 * _HOUR)) as page:
@@ -178,6 +194,8 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: 
         with gr.Tabs(elem_id="studio-tabs"):
             with gr.Tab("Colour", id="colour"):
                 colour = build_colour_panel(found, _cards(found), choices(store))
+            with gr.Tab("Styles", id="styles"):
+                style = build_style_panel()
             with gr.Tab("Batch", id="batch"):
                 batch = build_batch_panel(local)
             with gr.Tab("Models", id="models"):
@@ -185,9 +203,24 @@ def build(engine: Colourer, store: ModelStore, *, local: bool = True, download: 
             with gr.Tab("About", id="about"):
                 build_about_panel(_licences())
         ColourEvents(colour, engine, desk, found, lambda: [name for _, name in choices(store)]).wire()
+        StyleEvents(style, styles or _style_engine(), library or _library, desk).wire(page.load)
         BatchEvents(batch, colour, engine, desk, local).wire()
         ModelsEvents(models, store, cut_out(store), download or _download).wire(page.load)
     return page
+
+
+def _style_engine() -> StylePainter:
+    from lib_refonly.studio.style_engine import StyleEngine
+
+    return StyleEngine()
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> Library:
+    """Opened when it is first needed. A file that can't be used raises each time, and is not kept."""
+    from lib_refonly.stylecode.library import Library, library_file
+
+    return Library(library_file())
 
 
 def _download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:

@@ -12,7 +12,7 @@ from lib_refonly.webui import infotext, xyz
 from lib_refonly.webui.context import answers, context
 from lib_refonly.webui.pictures import picture_of
 from lib_refonly.webui.run import Run
-from lib_refonly.webui.styles import Styles, understood
+from lib_refonly.webui.styles import NETWORK, Styles, understood
 
 TITLE = "Reference Only"
 _LATENT = 8
@@ -102,15 +102,17 @@ class RefOnlyScript(scripts.Script):
 
 
 def _understand(p: Any) -> None:
-    """Midjourney's --sref, typed by habit, means `<sref:...>`."""
-    for name in ("all_prompts", "all_hr_prompts"):
-        prompts = getattr(p, name, None)
-        if not isinstance(prompts, list):
-            continue
-        for place, prompt in enumerate(prompts):
-            prompts[place], found = understood(prompt)
-            if found:
+    """Prompts as they are to be painted and kept with the picture."""
+    for prompts in (getattr(p, name, None) for name in ("all_prompts", "all_hr_prompts")):
+        for place, prompt in enumerate(prompts if isinstance(prompts, list) else ()):
+            if NETWORK not in prompt:
+                continue
+            read = understood(prompt, context().library.named)
+            prompts[place] = read.text
+            if read.typed:
                 p.comment("Stylecode: --sref CODE was read as <sref:CODE:1>, which is how a WebUI writes it.")
+            if read.names:
+                p.extra_generation_params["RefOnly style names"] = ", ".join(read.names)
 
 
 def _undo_at_close(p: Any, run: Run) -> None:

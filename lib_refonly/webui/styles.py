@@ -15,7 +15,7 @@ from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy
 from lib_refonly.stylecode import shelf
-from lib_refonly.stylecode.asked import Style, mixed, read_style
+from lib_refonly.stylecode.asked import Named, Style, mixed, read_style
 from lib_refonly.stylecode.autoencoder import StyleAutoencoder
 from lib_refonly.stylecode.control import Control, StyleRun, style_branch, widths
 from lib_refonly.stylecode.hosted import hosted_control
@@ -26,6 +26,7 @@ from lib_refonly.stylecode.settings import StyleSettings
 NETWORK = "sref"
 _TYPED = re.compile(r"\s*--sref((?:\s+(?!--)[\w+/:=.-]+)+)")
 """Midjourney's way of writing it."""
+_NAMED = re.compile(rf"<{NETWORK}:([^:<>]+)((?::[^<>]*)?)>")
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,29 @@ class Lending:
         self._stack.close()
 
 
-def understood(prompt: str) -> tuple[str, bool]:
-    """A prompt with "--sref CODE" made into `<sref:CODE:1>`, and whether there was any."""
-    found = False
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as it is painted and kept. `typed`: Midjourney's way stood in it. `names`: of the library's styles, whose codes stand in it now."""
+
+    text: str
+    typed: bool
+    names: tuple[str, ...]
+
+
+def understood(prompt: str, named: Named) -> Prompt:
+    """ "--sref CODE" becomes `<sref:CODE:1>`, and names from the library become codes: whoever gets the picture has another library."""
+    names: list[str] = []
 
     def network(match: re.Match[str]) -> str:
-        nonlocal found
-        found = True
         parts = (part.partition("::") for part in match[1].split())
         return " " + "".join(f"<{NETWORK}:{code}:{weight or 1}>" for code, _, weight in parts)
 
-    return _TYPED.sub(network, prompt), found
+    def coded(match: re.Match[str]) -> str:
+        code = named(match[1])
+        if code is None:
+            return match[0]
+        names.append(match[1])
+        return f"<{NETWORK}:{code}{match[2]}>"
+
+    typed = _TYPED.sub(network, prompt)
+    return Prompt(_NAMED.sub(coded, typed), typed != prompt, tuple(names))

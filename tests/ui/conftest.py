@@ -63,7 +63,7 @@ def studio() -> Iterator[Studio]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None]], None]:
+def _download(store: FakeStore) -> Callable[[str, Callable[[int, int], None], str | None], None]:
     def download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:
         report(1, 2)
         report(2, 2)

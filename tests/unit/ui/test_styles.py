@@ -146,6 +146,7 @@ def test_a_code_waits_for_its_turn(painter: SquarePainter) -> None:
         events = code_job(painter, [squares(ONE.latent, (64, 64))], desk, threading.Event())
         assert next(events) == Waiting(1)
     *_, code = events
+    assert isinstance(code, Code)
     assert code.model == TINY
 
 

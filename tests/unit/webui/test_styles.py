@@ -142,6 +142,18 @@ def test_names_from_the_library(script: Any, sd_model: SdModel, drawing: Image.I
     assert torch.equal(paint(script, sd_model, prompt=[("soft pastel", 0.9)]), paint(script, sd_model, ONE))
 
 
+def test_a_picture_holds_codes_and_not_names(script: Any, sd_model: SdModel) -> None:
+    from lib_refonly.webui.context import context
+
+    context().library.save("soft pastel", read(ONE, (MODEL,)))
+    p: Any = Processing(sd_model)
+    p.all_prompts = ["a cat <sref:Soft pastel:0.8> <lora:soft pastel:1>", f"<sref:{OTHER}:1>", "<sref:soft pastel>", "<sref:nobody:1>"]
+    paint(script, sd_model, p=p)
+    long = write_long(random_style(1), MODEL)
+    assert p.all_prompts == [f"a cat <sref:{long}:0.8> <lora:soft pastel:1>", f"<sref:{OTHER}:1>", f"<sref:{long}>", "<sref:nobody:1>"]
+    assert p.extra_generation_params["RefOnly style names"] == "soft pastel"
+
+
 def test_midjourney_s_way(script: Any, sd_model: SdModel) -> None:
     p: Any = Processing(sd_model)
     p.all_prompts, p.all_hr_prompts = [f"a cat, red --sref {ONE}", "a dog"], None
