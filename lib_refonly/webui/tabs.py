@@ -12,11 +12,16 @@ import gradio as gr
 from lib_refonly.errors import BadModel
 from lib_refonly.models.offers import ADAPTERS, fetch, find_offer
 from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.studio.desk import Desk
+from lib_refonly.stylecode import shelf
 from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
 from lib_refonly.ui.samples import find_samples
 from lib_refonly.ui.start_panel import Example, build_start_panel
+from lib_refonly.ui.style_events import StyleEvents
+from lib_refonly.ui.style_panel import build_style_panel
 from lib_refonly.webui.context import context
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
+from lib_refonly.webui.style_painter import HostPainter
 
 _EXAMPLE = "refonly-tiny-base"
 _SHARED = ("listen", "share", "ngrok", "server_name", "hide_ui_dir_config")
@@ -37,6 +42,16 @@ def build_tab() -> list[tuple[Any, str, str]]:
     for part in page.blocks.values():
         part.do_not_save_to_config = True  # type: ignore[attr-defined] the host's: no line for them in ui-config.json
     return [(page, "RefOnly", "refonly")]
+
+
+def build_styles_tab() -> list[tuple[Any, str, str]]:
+    """For the host's on_ui_tabs: the styles page, on which the loaded checkpoint paints."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        panel = build_style_panel()
+        StyleEvents(panel, HostPainter(), lambda: context().library, Desk(), known=shelf.known).wire(page.load)
+    for part in page.blocks.values():
+        part.do_not_save_to_config = True  # type: ignore[attr-defined]
+    return [(page, "Stylecodes", "refonly_styles")]
 
 
 def with_adapters(shelf: Shelf) -> Beside:
