@@ -122,7 +122,7 @@ def _point_part() -> tuple[Any, Any]:
         return folder, gr.Button("Add to the list", elem_id="refonly-models-point")
 
 
-def _download_part(wanted: list[tuple[str, str]], may_point: bool) -> tuple[Any, ...]:
+def _download_part(wanted: list[tuple[str, str]], may_point: bool) -> tuple[Any, Any, Any, Any, Any, Any]:
     hint = "The only thing that ever uses the network, and only after you say so. An interrupted download goes on where it stopped."
     gr.HTML(markup.heading("Download more", hint))
     name = gr.Radio(choices=wanted, value=wanted[0][1] if wanted else None, label="Which one", elem_id="refonly-models-wanted")

@@ -11,7 +11,7 @@ from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.ui import markup, shim
 
 _log = logging.getLogger(__name__)
-_BUG = "Something went wrong inside the studio. Your pictures and settings are still here; the terminal says more."
+_BUG = "Something went wrong inside. Your pictures and settings are still here; the terminal says more."
 
 
 def explain(error: Exception, loud: bool = True) -> str:

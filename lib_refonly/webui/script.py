@@ -103,8 +103,8 @@ class RefOnlyScript(scripts.Script):
 
 def _understand(p: Any) -> None:
     """Prompts as they are to be painted and kept with the picture."""
-    for prompts in (getattr(p, name, None) for name in ("all_prompts", "all_hr_prompts")):
-        for place, prompt in enumerate(prompts if isinstance(prompts, list) else ()):
+    for prompts in (getattr(p, name, None) or [] for name in ("all_prompts", "all_hr_prompts")):
+        for place, prompt in enumerate(prompts):
             if NETWORK not in prompt:
                 continue
             read = understood(prompt, context().library.named)

@@ -57,10 +57,11 @@ class HostPainter:
 
 
 class _OursAlone:
-    """Stands where a generation has the host's scripts."""
+    """Stands where a generation has the host's scripts. Other extensions look through its lists for their own, which are not there."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self._script, self._request = RefOnlyScript(), request
+        self.scripts, self.alwayson_scripts, self.selectable_scripts = list[Any](), list[Any](), list[Any]()
 
     def __getattr__(self, name: str) -> Any:
         hook = getattr(self._script, name) if name in _HOOKS else None

@@ -138,8 +138,9 @@ def test_an_exception_inside(subject: Subject, sample: Tensor, text: Tensor) -> 
                 raise RuntimeError("inside")
             return network.block(number, *given)
 
+    breaks: Any = Breaks()
     with pytest.raises(RuntimeError, match="inside"):
-        run(subject, Plan(branches=(SideBranch(Breaks()),)), sample, text)
+        run(subject, Plan(branches=(SideBranch(breaks),)), sample, text)
     assert torch.equal(subject.call(sample, 500.0, text), base)
     assert hooks(subject.unet) == 0
 

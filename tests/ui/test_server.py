@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -79,7 +80,7 @@ def test_a_password_is_asked_for_where_others_listen(studio: Studio) -> None:
     assert port is not None
     page = app.build(FlatEngine(threading.Event()), FakeStore(), local=False)
     page.launch(**app.launch_options("0.0.0.0", port, "anna:se:cret"))
-    open_to_all = Studio(f"http://127.0.0.1:{port}/", studio.engine, studio.store, studio.steps)
+    open_to_all = replace(studio, address=f"http://127.0.0.1:{port}/")
     try:
         assert get(open_to_all, "/config", "painters-machine:7865")[0] == 401
         assert log_in(open_to_all, "anna", "wrong")[0] == 400
