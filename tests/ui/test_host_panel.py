@@ -20,6 +20,7 @@ import pytest
 from lib_refonly.imaging.decode import open_picture
 from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings
 from lib_refonly.settings import specs
+from lib_refonly.stylecode.settings import StyleSettings
 from lib_refonly.ui.request import names
 from tests.ui.host_facts import COLUMN, EVIL, LATER, MODELS, PASTED, PREPROCESSOR, TABS, digest, pasted_picture
 from tests.ui.host_venvs import NotHere, python_with_gradio
@@ -175,7 +176,7 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
 
 def defaults() -> list[Any]:
     unit = [None, None, *asdict(UnitSettings()).values()]
-    return [*asdict(PanelSettings()).values(), None, *unit * UNITS]
+    return [*asdict(PanelSettings()).values(), None, *unit * UNITS, *asdict(StyleSettings()).values()]
 
 
 @pytest.mark.parametrize("tab", TABS)
