@@ -22,7 +22,7 @@ _EDGES = tuple((low + high) / 2 for low, high in zip(LEVELS, LEVELS[1:], strict=
 MODULUS = 17
 """A larger prime notices more slips and costs more: 2.75 % error instead of 2.54 %."""
 _WEIGHTS = tuple(1 + i % (MODULUS - 1) for i in range(DIMENSIONS))
-BALANCE = (0.07, 0.3)
+BALANCE = (0.06, 0.3)
 """How far from 0 the mean, and from 1 the mean square, of a latent may be that was normalised and then rounded to levels: a little more than the most
 that was found by searching, in latents with one number far above the highest level (0.057 and 0.254)."""
 

@@ -16,6 +16,9 @@ from PIL import Image
 
 from lib_refonly.errors import BadPicture, BadSettings, CannotWrite
 from lib_refonly.refonly.panel import PanelSettings, Unit, UnitSettings
+from lib_refonly.stylecode.codes import TINY, write_long
+from lib_refonly.stylecode.codes.blend import random_style
+from lib_refonly.stylecode.settings import PROMPT, StyleSettings
 from lib_refonly.ui.request import PanelRequest
 from tests.unit.webui.conftest import text_of
 
@@ -135,13 +138,17 @@ class Component:
 
 
 class Form(dict[str, Any]):
+    def __init__(self, prefix: str = "") -> None:
+        super().__init__()
+        self.prefix = prefix
+
     def __missing__(self, name: str) -> Any:
-        return self.setdefault(name, name)
+        return self.setdefault(name, self.prefix + name)
 
 
 def panel() -> Any:
     units = [(f"picture {n}", f"mask {n}", {name: f"{name} {n}" for name in ("weight", "start", "end", "blocks")}) for n in range(1, 5)]
-    return types.SimpleNamespace(enabled="enabled", form=Form(), drawing="drawing", units=units)
+    return types.SimpleNamespace(enabled="enabled", form=Form(), style=Form("style "), drawing="drawing", units=units)
 
 
 def test_parameters_bring_the_panel_back(host: Any, tmp_path: Path) -> None:
@@ -153,7 +160,8 @@ def test_parameters_bring_the_panel_back(host: Any, tmp_path: Path) -> None:
     store = PictureStore(tmp_path / "kept", 10**6)
     settings = PanelSettings(True, "m", 0.5, 0.7, 0.1, 0.9, "canny", "light on dark", 7, 9, "crop", "keep", "crop", "high", True)
     units = (Unit(RED, UnitSettings(0.8, 0.2, 0.6, "IN04-IN08:0.5, M:0")), Unit(RED, UnitSettings(), RED.convert("L")))
-    told = infotext.written(PanelRequest(settings, units, RED), "m", store)
+    style = StyleSettings(True, write_long(random_style(1), TINY), 0.4, 0.1, 0.8, PROMPT, "low")
+    told = infotext.written(PanelRequest(settings, units, RED), "m", store) | infotext.style_written(style, lambda _: None)
     texts = read_infotext(write_infotext("a, b", "", {"Steps": 20, "Size": "8x8", "Seed": 1} | told))[2]
     values = {component: read(texts) for component, read in infotext.fields(panel(), store)}
     assert values["enabled"] is True
@@ -165,6 +173,7 @@ def test_parameters_bring_the_panel_back(host: Any, tmp_path: Path) -> None:
     assert (values["weight 2"], values["blocks 2"]) == (1.0, "")
     assert values["drawing"]["value"].tobytes() == values["picture 2"]["value"].tobytes() == RED.tobytes()
     assert values["mask 2"]["value"] is not None
+    assert {name: values[f"style {name}"] for name in vars(style)} == vars(style)
     assert values["mask 1"]["value"] is values["picture 3"]["value"] is None
 
 
@@ -173,7 +182,7 @@ def test_parameters_of_another_picture_switch_the_panel_off_and_leave_the_rest(h
     from lib_refonly.webui.pictures import PictureStore
 
     values = {component: read({"Steps": "20"}) for component, read in infotext.fields(panel(), PictureStore(tmp_path, 0))}
-    assert values.pop("enabled") is False
+    assert values.pop("enabled") is values.pop("style enabled") is False
     assert set(values.values()) == {None}
 
 
@@ -185,11 +194,14 @@ def test_hostile_parameters_change_nothing(host: Any, tmp_path: Path) -> None:
         "RefOnly model": "m",
         "RefOnly strength": "nan",
         "RefOnly fitting": "<b>",
+        "RefOnly style": "<b>" * 100,
+        "RefOnly style strength": "inf",
         "RefOnly unit 1": "picture: ../../etc/passwd, weight: 1e9, blocks: ;;;x",
     }
     values = {component: read(texts) for component, read in infotext.fields(panel(), PictureStore(tmp_path, 0))}
     assert (values["strength"], values["fitting"], values["weight 1"], values["blocks 1"]) == (1.0, "pad", 1.0, "")
     assert values["picture 1"]["value"] is None
+    assert values["style strength"] == 0.9
 
 
 class TestLocks:
