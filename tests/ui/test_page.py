@@ -304,8 +304,8 @@ def test_theme_follows_the_system_and_the_button(open_page: OpenPage, dark: bool
 @pytest.mark.parametrize("width", [390, 1024, 1440])
 def test_nothing_sticks_out(open_page: OpenPage, width: int) -> None:
     page = open_page(width=width, height=844)
-    for tab in ("Colour", "Batch", "Models", "About"):
-        page.get_by_role("tab", name=tab, exact=True).click()
+    for tab in ("Colour", "Styles", "Batch", "Models", "About"):
+        page.get_by_role("tab", name=tab, exact=True).first.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
     page.get_by_role("tab", name="Colour", exact=True).click()
     button = page.locator("#refonly-go").bounding_box()
