@@ -183,6 +183,8 @@ def linked(folder: Path, extension: Path) -> Path | None:
     if any(path.resolve() == extension for path in extensions.iterdir()):
         return None
     link = extensions / f"refonly-{extension.name}"
+    if link.is_symlink():  # left behind by a run that was killed
+        link.unlink()
     link.symlink_to(extension, target_is_directory=True)
     return link
 
