@@ -119,7 +119,10 @@ def test_pictures_come_one_by_one(painter: SquarePainter) -> None:
     pictures = [event for event in events if isinstance(event, Painted)]
     assert [one.number for one in pictures] == [0, 1]
     assert pictures[1].picture.tobytes() == squares(OTHER.latent, (64, 64)).tobytes()
-    assert isinstance(events[0], Step)
+    # A reader that is slow is spared the steps; those that come belong to the picture that comes next.
+    told = [event for event in events if isinstance(event, Step | Painted)]
+    assert [one.number for one in told] == sorted(one.number for one in told)
+    assert all(0 <= one.done <= 1 for one in told if isinstance(one, Step))
 
 
 def test_a_stop_keeps_what_is_painted(painter: SquarePainter) -> None:
