@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lib_refonly.errors import BadModel
@@ -30,12 +31,19 @@ def files(folders: Iterable[Path] | None = None) -> list[StyleFile]:
     """The installed models; files that are something else, or damaged, are passed over. `folders`: default the embedded and the painter's own."""
     found: dict[str, StyleFile] = {}
     for path in _candidates((EMBEDDED, user_folder() / FOLDER) if folders is None else folders):
-        try:
-            info = describe(path)
-        except (BadModel, OSError):
-            continue
-        found.setdefault(info.code.name, StyleFile(path, info))
+        info = _info(path, path.stat().st_mtime_ns)
+        if info is not None:
+            found.setdefault(info.code.name, StyleFile(path, info))
     return list(found.values())
+
+
+@lru_cache(maxsize=64)
+def _info(path: Path, stamp: int) -> StylecodeInfo | None:
+    """None for anything else. Kept, because the list is asked for at each sign that a painter types."""
+    try:
+        return describe(path)
+    except (BadModel, OSError):
+        return None
 
 
 def _candidates(folders: Iterable[Path]) -> Iterator[Path]:
