@@ -71,8 +71,8 @@ def find(model: CodeModel | None = None) -> StyleFile:
         if model is None or file.info.code == model:
             return file
     named = f"The stylecode model {model} is not" if model else "No stylecode model is"
-    there_is = ", ".join(str(file.info.code) for file in there) or "none"
-    raise BadModel(f"{named} installed (installed: {there_is}). Its file belongs into the folder {FOLDER} of your models folder.")
+    there_is = f" (there is: {', '.join(str(file.info.code) for file in there)})" if there else ""
+    raise BadModel(f"{named} installed{there_is}. Its file belongs into the folder {FOLDER} of your models folder.")
 
 
 def siglip() -> Path | None:
