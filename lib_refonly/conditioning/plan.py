@@ -1,8 +1,9 @@
 """The plan: what a method wants inside the UNet, said without naming a host.
 
 A plan is a list of injections. An image prompt goes into cross-attention (attn2), an input feature is added after conv_in, a side branch runs beside
-the way up and is mixed in after each of its blocks. Each injection says how strongly it acts, on which part of the run (`Window`), on which rows of the
-batch (`roles`), and where in the picture (`mask`). How it gets there is the host's business (`lib_refonly.hosts`).
+the way up and is mixed in after each of its blocks, a canvas keeps part of the sample clean. Each injection says how strongly it acts, on which part of
+the run (`Window`), on which rows of the batch (`roles`), and where in the picture (`mask`). How it gets there is the host's business
+(`lib_refonly.hosts`).
 
 Progress is read off the timestep that the UNet is called with, not off a sampler's step counter: 0 is pure noise (t = T-1), 1 is the finished
 picture (t = 0). So a start or an end means the same with every sampler, step count and host.
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.window import Window as Window
 from lib_refonly.errors import BadSettings
 
@@ -135,15 +137,23 @@ class Plan:
     image_prompts: tuple[ImagePrompt, ...] = ()
     input_features: tuple[InputFeature, ...] = ()
     branches: tuple[SideBranch, ...] = ()
+    canvas: CleanContext | None = None
 
     def active(self) -> Plan:
         """The plan without what has no strength."""
         prompts, features = tuple(p for p in self.image_prompts if p.active), tuple(f for f in self.input_features if f.active)
-        return Plan(prompts, features, tuple(b for b in self.branches if b.active))
+        return Plan(prompts, features, tuple(b for b in self.branches if b.active), self.canvas)
 
     def __bool__(self) -> bool:
-        return bool(self.image_prompts or self.input_features or self.branches)
+        return bool(self.image_prompts or self.input_features or self.branches or self.canvas)
 
     def __add__(self, other: Plan) -> Plan:
-        """Both at once."""
-        return Plan(self.image_prompts + other.image_prompts, self.input_features + other.input_features, self.branches + other.branches)
+        """Both at once.
+
+        Raises:
+            BadSettings: both have a canvas.
+        """
+        if self.canvas and other.canvas:
+            raise BadSettings("A picture is painted on one canvas, not on two.")
+        prompts, features = self.image_prompts + other.image_prompts, self.input_features + other.input_features
+        return Plan(prompts, features, self.branches + other.branches, self.canvas or other.canvas)

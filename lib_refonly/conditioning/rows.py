@@ -6,19 +6,32 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lib_refonly.conditioning.canvas import Box
 from lib_refonly.errors import BadSettings
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the UNet. `roles` has one entry a row; `height`, `width` are the latent's; `progress` goes from 0 (noise) to 1 (picture)."""
+    """One call of the UNet. `roles` has one entry a row; `height`, `width` are the latent's; `progress` goes from 0 (noise) to 1 (picture). `part`: which
+    part of a canvas the latent is, where it is not all of it, and the canvas' height and width."""
 
     roles: tuple[str, ...]
     height: int
     width: int
     progress: float
+    part: tuple[Box, tuple[int, int]] | None = None
+
+    def seen(self, picture: Tensor) -> Tensor:
+        """What the call computes of a mask or feature [..., H, W] that lies over the whole canvas, at any resolution."""
+        if self.part is None:
+            return picture
+        box, size = self.part
+        if picture.shape[-2:] != size:
+            planes = picture.reshape(1, -1, *picture.shape[-2:]).float()
+            picture = nn.functional.interpolate(planes, size=size, mode="area").reshape(*picture.shape[:-2], *size).to(picture.dtype)
+        return box.cut(picture)
 
     def reached(self, roles: Collection[str]) -> list[int]:
         return [i for i, role in enumerate(self.roles) if role in roles]
@@ -50,8 +63,12 @@ def spread_roles(chunks: Sequence[str], rows: int) -> tuple[str, ...]:
 
 def progress_of(timestep: Tensor | float, last: int = 999) -> float:
     """0 at t = `last` (noise), 1 at t = 0 (picture). All rows of a call share one timestep; k-diffusion's may be fractional."""
-    t = float(timestep.reshape(-1)[0]) if isinstance(timestep, Tensor) else float(timestep)
-    return 1.0 - min(max(t, 0.0), last) / last
+    return 1.0 - min(max(first_of(timestep), 0.0), last) / last
+
+
+def first_of(timestep: Tensor | float) -> float:
+    """One number for a call whose rows share a timestep."""
+    return float(timestep.reshape(-1)[0]) if isinstance(timestep, Tensor) else float(timestep)
 
 
 def per_row(values: Tensor, reached: Sequence[int], rows: int) -> Tensor:

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.hosts.anatomy import Anatomy, Middle, Site, Stage
+from lib_refonly.hosts.noise import Noise
 from lib_refonly.hosts.session import Session
 
 
-def session(unet: Any, plan: Plan) -> Session:
-    """`with session(unet, plan) as s:` the UNet follows the plan. Set `s.roles` before calls whose rows are not all conditional."""
-    return Session(anatomy(unet), plan)
+def session(unet: Any, plan: Plan, noise: Noise | None = None) -> Session:
+    """`with session(unet, plan) as s:` the UNet follows the plan. Set `s.roles` before calls whose rows are not all conditional. A canvas needs `noise`."""
+    return Session(anatomy(unet), plan, noise=noise)
 
 
 def anatomy(unet: Any) -> Anatomy:

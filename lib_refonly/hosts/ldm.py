@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
 from lib_refonly.hosts.anatomy import Anatomy, Middle, Site, Stage
+from lib_refonly.hosts.noise import Noise
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import Prediction, StandIn, alpha_bar_at, in_terms_of
 
 
-def session(unet: Any, plan: Plan) -> Session:
-    """`with session(unet, plan) as s:` the UNet follows the plan. Set `s.roles` before calls whose rows are not all conditional."""
-    return Session(anatomy(unet), plan)
+def session(unet: Any, plan: Plan, noise: Noise | None = None) -> Session:
+    """`with session(unet, plan) as s:` the UNet follows the plan. Set `s.roles` before calls whose rows are not all conditional. A canvas needs `noise`."""
+    return Session(anatomy(unet), plan, noise=noise)
 
 
 class RowCursor:

@@ -23,6 +23,8 @@ from lib_refonly.conditioning.rows import Call, Now, per_row, progress_of, sprea
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy, Site
 from lib_refonly.hosts.branch import BranchInjection
+from lib_refonly.hosts.clean_context import CanvasInjection, with_sample
+from lib_refonly.hosts.noise import Noise
 
 Roles = Sequence[str] | Callable[[int], Sequence[str]]
 """What the rows of UNet calls are: equal chunks in order, e.g. ("uncond", "cond"), or what says so of the next call's number of rows."""
@@ -31,11 +33,15 @@ Roles = Sequence[str] | Callable[[int], Sequence[str]]
 class Session:
     """Use as a context manager, for one generation. A host that has no safer end than a single UNet call may leave and enter it again around
     each: what was computed once stays. `calls` counts the UNet calls that it has seen.
+
+    noise: how the samples are noised, for a canvas. exact: compute all of a canvas at every step, whatever it asks for; set where something else acts
+    that has to see it whole (a side branch has, and a ControlNet).
     """
 
-    def __init__(self, anatomy: Anatomy, plan: Plan, roles: Roles = (COND,)) -> None:
+    def __init__(self, anatomy: Anatomy, plan: Plan, roles: Roles = (COND,), noise: Noise | None = None) -> None:
         self.anatomy, self.plan, self.roles = anatomy, plan.active(), roles
         self.calls = 0
+        self.exact = bool(plan.branches)
         self._stack: ExitStack | None = None
         self._now = Now()
         pictures = (picture for prompt in self.plan.image_prompts for picture in prompt.pictures)
@@ -44,6 +50,7 @@ class Session:
         _check_widths(anatomy, self.plan)
         self._injections = tuple(self._site_injections())
         self._branches = tuple(BranchInjection(self._now, anatomy, branch) for branch in self.plan.branches)
+        self._canvas = CanvasInjection(anatomy, self.plan.canvas, noise) if self.plan.canvas else None
 
     def __enter__(self) -> Session:
         if self._stack is not None:
@@ -71,6 +78,8 @@ class Session:
             stack.callback(handle.remove)
 
         keep(self.anatomy.unet.register_forward_pre_hook(self._begin_call, with_kwargs=True))
+        if self._canvas is not None:  # before all that asks a layer for its place in the canvas
+            self._canvas.install(keep)
         if self.plan.input_features:
             keep(self.anatomy.conv_in.register_forward_hook(self._add_features))
         for injection in self._injections:
@@ -82,21 +91,25 @@ class Session:
         for branch in self._branches:
             branch.install(keep)
 
-    def _begin_call(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _begin_call(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         sample, timestep = self.anatomy.read_call(args, kwargs)
-        rows, _, height, width = sample.shape
         # Reading the timestep waits for a GPU to catch up: only where a window asks for it.
         progress = progress_of(timestep) if self._timed else 0.0
-        roles = self.roles(rows) if callable(self.roles) else self.roles
-        self._now.call = Call(spread_roles(roles, rows), height, width, progress)
+        roles = self.roles(len(sample)) if callable(self.roles) else self.roles
+        given, part = sample, None
+        if self._canvas is not None:
+            given, box = self._canvas.begin(sample, timestep, self.exact)
+            part = box and (box, (sample.shape[-2], sample.shape[-1]))
+        self._now.call = Call(spread_roles(roles, len(sample)), given.shape[-2], given.shape[-1], progress, part)
         self.calls += 1
+        return None if given is sample else with_sample(args, kwargs, sample, given)
 
     def _add_features(self, _: nn.Module, __: Any, out: Tensor) -> Tensor:
         call = self._now.get()
         for feature in self.plan.input_features:
             reached = call.reached(feature.roles) if feature.window.holds(call.progress) else []
             if reached:
-                out = _add_rows(out, _weighed(feature, out), reached)
+                out = _add_rows(out, _weighed(feature, call, out), reached)
         return out
 
 
@@ -172,21 +185,21 @@ class _SiteInjection:
         return self._kv[key]
 
     def _bias(self, call: Call, q: Tensor, pictures: tuple[ImageTokens, ...]) -> tuple[Tensor | None, Tensor | None]:
-        key = (call.height, call.width, *map(id, pictures))
+        key = (call.height, call.width, call.part is None, *map(id, pictures))
         if key not in self._biases:
             plain = all(p.mask is None for p in pictures)
             grid = (1, q.shape[1]) if plain else token_grid(call.height, call.width, q.shape[1])
-            lengths, masks = [p.tokens.shape[1] for p in pictures], [p.mask for p in pictures]
+            lengths, masks = [p.tokens.shape[1] for p in pictures], [None if p.mask is None else call.seen(p.mask) for p in pictures]
             self._biases[key] = picture_bias(lengths, [p.weight_at(self.site.name) for p in pictures], masks, grid, q.device)
         return self._biases[key]
 
 
-def _weighed(feature: InputFeature, like: Tensor) -> Tensor:
-    value = feature.feature.to(like)
+def _weighed(feature: InputFeature, call: Call, like: Tensor) -> Tensor:
+    value = call.seen(feature.feature.to(like))
     if value.shape[-2:] != like.shape[-2:]:  # some samplers take steps at other sizes
         value = nn.functional.interpolate(value, size=like.shape[-2:], mode="bilinear", antialias=True)
     if feature.mask is not None:
-        mask = feature.mask[None, None].float()
+        mask = call.seen(feature.mask)[None, None].float()
         value = value * nn.functional.interpolate(mask, size=like.shape[-2:], mode="area").to(like)
     return value * feature.strength
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lib_refonly.conditioning.plan import COND, PARTIAL, UNCOND, Plan
 from lib_refonly.hosts.diffusers import session
+from lib_refonly.hosts.noise import Noise
+from lib_refonly.hosts.stand_in import prediction_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def denoise(
     x = latents * scheduler.init_noise_sigma
     context = latents.new_zeros(chunks * x.shape[0], 1, unet.config.cross_attention_dim) if text is None else text
     extra = {"generator": generator} if "generator" in scheduler.step.__code__.co_varnames else {}
-    with session(unet, plan) as s:
+    noise = Noise(scheduler.alphas_cumprod, prediction_of(scheduler.config.prediction_type))
+    with session(unet, plan, noise) as s:
         s.roles = guidance.roles
         for i, t in enumerate(scheduler.timesteps):
             rows = scheduler.scale_model_input(torch.cat([x] * chunks), t)

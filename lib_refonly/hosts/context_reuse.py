@@ -1,0 +1,189 @@
+"""What a clean context gives to the target, kept from one step for the next ones.
+
+In a canvas the target hears of the context at three kinds of layers: self-attention reads its K and V, a convolution its cells along the border, and a
+group norm its share in mean and variance. These change little between two steps, because the context itself does not change: only the time embedding, and
+what the context in turn hears of the target. So a step computes the whole canvas and keeps the three; the next ones compute the target alone, with the
+kept ones put where they belong. With nothing changed in between that is exactly what the whole canvas would have given (tests/contract/test_canvas.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib_refonly.conditioning.canvas import Box, CleanContext
+from lib_refonly.conditioning.rows import first_of
+
+F = nn.functional
+
+
+class _Store:
+    """What the layers keep: for the UNet call under way, and for each of a step's calls (a host may call once for cond and once for uncond)."""
+
+    def __init__(self, box: Box, height: int) -> None:
+        self.box, self.height = box, height
+        self.keeping = False
+        self.reading = False
+        self.of_call: dict[Any, Any] = {}
+
+    def at(self, rows: int) -> Box:
+        """The box where a canvas has `rows` rows of cells."""
+        b, scale = self.box, self.height // rows
+        return Box(b.top // scale, b.left // scale, b.height // scale, b.width // scale)
+
+
+class ContextReuse:
+    """For one canvas in one UNet. `begin` and `end` around each call; `install` before the first."""
+
+    def __init__(self, unet: nn.Module, canvas: CleanContext) -> None:
+        self.every = canvas.reuse
+        box = canvas.box()
+        self._store = _Store(box, canvas.target.shape[0]) if box is not None else None
+        self._kept: dict[int, tuple[int, dict[Any, Any]]] = {}
+        self._t: float | None = None
+        self._step, self._number = -1, 0
+        self._layers = tuple(_layers(unet, self._store)) if self._store else ()
+
+    def install(self, keep: Callable[[Any], None]) -> None:
+        """Hook in; `keep` is given every handle."""
+        for layer in self._layers:
+            layer.install(keep)
+
+    def begin(self, rows: int, timestep: Any, exact: bool) -> Box | None:
+        """Which part of the canvas this call computes; None is all of it."""
+        store = self._store
+        if store is None:
+            return None
+        t = first_of(timestep)
+        if t != self._t:
+            self._t, self._step, self._number = t, self._step + 1, -1
+        self._number += 1
+        rows_before, kept = self._kept.get(self._number, (0, {}))
+        store.reading = not exact and self._step % self.every != 0 and rows_before == rows
+        store.keeping = not exact and not store.reading and self.every > 1
+        if store.keeping:
+            kept = {}
+            self._kept[self._number] = rows, kept
+        store.of_call = kept
+        return store.box if store.reading else None
+
+    def end(self) -> Box | None:
+        """After the call. Returns what `begin` had."""
+        store = self._store
+        if store is None:
+            return None
+        box = store.box if store.reading else None
+        store.reading = store.keeping = False
+        store.of_call = {}
+        return box
+
+
+def _layers(unet: nn.Module, store: _Store) -> Any:
+    for module in unet.modules():
+        if isinstance(module, nn.GroupNorm):
+            yield _Norm(module, store)
+        elif isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
+            yield _Convolution(module, store)
+        for layer in getattr(module, "transformer_blocks", ()):
+            own = layer.attn1
+            if own.to_k.in_features == own.to_q.in_features:
+                yield _KeysOrValues(own.to_k, module, store)
+                yield _KeysOrValues(own.to_v, module, store)
+
+
+class _Norm:
+    """Mean and variance over the whole canvas."""
+
+    def __init__(self, module: nn.GroupNorm, store: _Store) -> None:
+        self.module, self.store = module, store
+
+    def install(self, keep: Callable[[Any], None]) -> None:
+        keep(self.module.register_forward_hook(self._after))
+
+    def _after(self, module: nn.GroupNorm, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+        x, store = args[0], self.store
+        if x.dim() != 4 or not (store.keeping or store.reading):
+            return None
+        if store.keeping:
+            context = _sums(x, module.num_groups) - _sums(store.at(x.shape[-2]).cut(x), module.num_groups)
+            store.of_call[module] = context, x.shape[-2] * x.shape[-1] * x.shape[1] // module.num_groups
+            return None
+        context, count = store.of_call[module]
+        mean, square = (_sums(x, module.num_groups) + context).unbind(-1)
+        mean, square = mean / count, square / count
+        scale = (square - mean**2).clamp(min=0).add(module.eps).rsqrt()
+        shape = (x.shape[0], module.num_groups, 1)
+        flat = x.float().reshape(x.shape[0], module.num_groups, -1)
+        normed = ((flat - mean.reshape(shape)) * scale.reshape(shape)).reshape(x.shape)
+        if module.affine:
+            normed = normed * module.weight.float()[None, :, None, None] + module.bias.float()[None, :, None, None]
+        return normed.to(out.dtype)
+
+
+def _sums(x: Tensor, groups: int) -> Tensor:
+    """[rows, C, h, w] -> sums and sums of squares, [rows, groups, 2]."""
+    flat = x.float().reshape(x.shape[0], groups, -1)
+    return torch.stack([flat.sum(-1), flat.square().sum(-1)], -1)
+
+
+class _Convolution:
+    """The context's cells along the border. A frame as wide as the stride and one kernel's reach keeps the target on the stride's grid."""
+
+    def __init__(self, module: nn.Conv2d, store: _Store) -> None:
+        self.module, self.store = module, store
+        self.stride = module.stride[0]
+        self.frame = self.stride * -(-(module.kernel_size[0] // 2) // self.stride)
+
+    def install(self, keep: Callable[[Any], None]) -> None:
+        keep(self.module.register_forward_pre_hook(self._before))
+        keep(self.module.register_forward_hook(self._after))
+
+    def _before(self, module: nn.Conv2d, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        x, store, r = args[0], self.store, self.frame
+        if store.keeping:
+            b = store.at(x.shape[-2])
+            around = Box(b.top, b.left, b.height + 2 * r, b.width + 2 * r).cut(F.pad(x, (r, r, r, r)))
+            middle = around[..., r:-r, :]
+            store.of_call[module] = tuple(part.clone() for part in (around[..., :r, :], middle[..., :r], middle[..., -r:], around[..., -r:, :]))
+            return None
+        if not store.reading:
+            return None
+        top, left, right, bottom = store.of_call[module]
+        return (torch.cat([top, torch.cat([left, x, right], -1), bottom], -2), *args[1:])
+
+    def _after(self, _: nn.Conv2d, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+        if not self.store.reading:
+            return None
+        edge = self.frame // self.stride
+        height, width = ((side - 2 * self.frame) // self.stride for side in args[0].shape[-2:])
+        return out[..., edge : edge + height, edge : edge + width]
+
+
+class _KeysOrValues:
+    """K, or V, of the context's tokens, in front of the target's."""
+
+    def __init__(self, module: nn.Module, transformer: nn.Module, store: _Store) -> None:
+        self.module, self.transformer, self.store = module, transformer, store
+        self._size = (0, 0)
+
+    def install(self, keep: Callable[[Any], None]) -> None:
+        keep(self.transformer.register_forward_pre_hook(self._see_size, with_kwargs=True))
+        keep(self.module.register_forward_hook(self._after))
+
+    def _see_size(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        x = args[0] if args else kwargs["hidden_states"]
+        self._size = (x.shape[-2], x.shape[-1])
+
+    def _after(self, module: nn.Module, _: Any, out: Tensor) -> Tensor | None:
+        store = self.store
+        if store.keeping:
+            height, width = self._size
+            outside = torch.ones(height, width, dtype=torch.bool, device=out.device)
+            store.at(height).cut(outside).fill_(False)
+            store.of_call[module] = out[:, outside.flatten()]
+        elif store.reading:
+            return torch.cat([store.of_call[module], out], 1)
+        return None
