@@ -27,6 +27,7 @@ class _Store:
         self.box, self.height = box, height
         self.keeping = False
         self.reading = False
+        self.impossible = False
         self.of_call: dict[Any, Any] = {}
 
     def at(self, rows: int) -> Box:
@@ -62,6 +63,7 @@ class ContextReuse:
             self._t, self._step, self._number = t, self._step + 1, -1
         self._number += 1
         rows_before, kept = self._kept.get(self._number, (0, {}))
+        exact = exact or store.impossible
         store.reading = not exact and self._step % self.every != 0 and rows_before == rows
         store.keeping = not exact and not store.reading and self.every > 1
         if store.keeping:
@@ -181,6 +183,9 @@ class _KeysOrValues:
         store = self.store
         if store.keeping:
             height, width = self._size
+            if out.shape[1] != height * width:  # tokens were merged, or cut into tiles: there is no telling whose they are
+                store.impossible = True
+                return None
             outside = torch.ones(height, width, dtype=torch.bool, device=out.device)
             store.at(height).cut(outside).fill_(False)
             store.of_call[module] = out[:, outside.flatten()]

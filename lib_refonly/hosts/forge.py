@@ -11,6 +11,7 @@ import copy
 import weakref
 from typing import Any
 
+from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.plan import COND, UNCOND, Plan
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts.anatomy import Anatomy
@@ -41,21 +42,36 @@ def patched(patcher: Any, plan: Plan, stand_in: StandIn | None = None) -> tuple[
     """
     clone = patcher.clone() if stand_in is None else _standing_in(patcher, stand_in)
     session = Session(anatomy(clone.model.diffusion_model), plan)
-    inner = clone.model_options.get(WRAPPER)
+    inner, canvas, exact = clone.model_options.get(WRAPPER), session.plan.canvas, session.exact
 
     def wrapper(apply_model: Any, call: dict[str, Any]) -> Any:
         session.roles = tuple(UNCOND if mark else COND for mark in call["cond_or_uncond"])
         if stand_in is not None:
             kept = {name: value for name, value in call["c"].items() if name not in _OF_THE_CHECKPOINT}
             call = call | {"c": kept | {"c_crossattn": stand_in.no_text(call["input"])}}
+        session.exact = exact or call["c"].get("control") is not None
         with session:
             out = apply_model(call["input"], call["timestep"], **call["c"]) if inner is None else inner(apply_model, call)
-        if stand_in is None:
-            return out
-        return denoised_in_terms_of(out, call["input"], call["timestep"], stand_in.prediction, predicts(patcher.model))
+        if stand_in is not None:
+            out = denoised_in_terms_of(out, call["input"], call["timestep"], stand_in.prediction, predicts(patcher.model))
+        return out if canvas is None else canvas.clean(out)  # the host's models answer with x_0
 
     clone.set_model_unet_function_wrapper(wrapper)
     return clone, session
+
+
+def patched_flow(patcher: Any, canvas: CleanContext) -> Any:
+    """A clone whose flow-matching model (Flux: no cross-attention, no patches inside) paints the canvas' target. Flow matching does not scale what it hands
+    to the network, so the context can be put in, and found, out here."""
+    clone = patcher.clone()
+    inner = clone.model_options.get(WRAPPER)
+
+    def wrapper(apply_model: Any, call: dict[str, Any]) -> Any:
+        call = call | {"input": canvas.clean(call["input"])}
+        return canvas.clean(apply_model(call["input"], call["timestep"], **call["c"]) if inner is None else inner(apply_model, call))
+
+    clone.set_model_unet_function_wrapper(wrapper)
+    return clone
 
 
 _OF_THE_CHECKPOINT = ("c_concat", "y")

@@ -57,6 +57,7 @@ class Attachment:
         self.session, self.stand_in, self.alphas_cumprod = session, stand_in, alphas_cumprod
         self.predicts: Prediction = predicts
         self._own: nn.Module | None = None
+        self._exact = session.exact
         self._depth, self._lent = 0, ExitStack()
         # Before the WebUI's hook that moves the model to the device: it then moves the one that is going to run.
         before = model.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
@@ -71,6 +72,7 @@ class Attachment:
         self._depth += 1
         if self._depth > 1:  # under --medvram ControlNet calls the model, with nothing, from within its call: that must not end ours
             return args, kwargs
+        self.session.exact = self._exact or own_forward(model.diffusion_model) is not None
         self.session.__enter__()
         if self.stand_in is None:
             return args, kwargs

@@ -60,7 +60,16 @@ class TextToImage:
         latents = torch.cat(noise).to(self.device, self.dtype)
         scheduler = make_scheduler(sampler, self.scheduler_config)
         latents = denoise(self.unet, plan, scheduler, latents, steps, Guidance(cfg), on_step=on_step, text=self.contexts(texts))
-        with torch.no_grad():
-            pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        return self.decode(latents)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[n, 3, H, W] in [-1, 1] -> scaled latents [n, 4, H/8, W/8]."""
+        return self.vae.encode(pixels.to(self.device, self.dtype)).latent_dist.mode() * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Scaled latents [n, 4, H/8, W/8] -> n pictures."""
+        pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         arrays = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(np.ascontiguousarray(array)) for array in arrays]

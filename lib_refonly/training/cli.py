@@ -20,6 +20,7 @@ FOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "refonly": ({"vae"}, {"start", "heldout"}),
     "adapter": ({"base", "start"}, {"heldout"}),
     "stylecode": ({"base"}, {"start", "heldout"}),
+    "onepic": ({"base"}, {"heldout"}),
 }
 """What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
@@ -88,7 +89,11 @@ def build(cls: type, table: dict[str, Any], name: str) -> Any:
     missing = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING and f.name not in table]
     if missing:
         raise BadSettings(f"[{name}] lacks {', '.join(missing)}.")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
+    return cls(**{k: _hashable(v) for k, v in table.items()})
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(_hashable(one) for one in value) if isinstance(value, list) else value
 
 
 def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any]) -> Any:
@@ -106,6 +111,10 @@ def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any])
         from lib_refonly.training.adapter import AdapterConfig, AdapterTask
 
         return AdapterTask(build(AdapterConfig, table, kind), data, **folders)
+    if kind == "onepic":
+        from lib_refonly.training.onepic import OnePicConfig, OnePicTask
+
+        return OnePicTask(build(OnePicConfig, table, kind), data, **folders)
     if kind == "stylecode":
         from lib_refonly.training.stylecode import StyleConfig, StyleTask
 

@@ -34,6 +34,7 @@ from lib_refonly.training.latents import LatentSet, shrink
 from lib_refonly.training.shapes import HEAD, SCHEDULE, quick_to_train
 from lib_refonly.training.sheets import sheet
 from lib_refonly.training.styles.build import StyledSet
+from lib_refonly.training.styles.summary import SIZE, summary
 from lib_refonly.training.vae import to_bytes
 
 FILE = "stylecode.safetensors"
@@ -47,7 +48,11 @@ class StyleConfig:
     `temperature`), over `pairs` further styles a step. Without it the encoder stays silent: all pictures begin with nearly the same code, so the control
     module learns to do without, and the encoder is never asked.
 
-    `train_encoder`: false keeps what makes the codes as `start` has it. The rest then bears a higher learning rate, and the contrast is not computed.
+    `told`: weight of a loss that wants a code to tell the other picture's `styles.summary`. Contrast alone is content with whatever tells some thousand styles
+    apart, which is less than what paints them.
+
+    `paints`: false trains what makes the codes alone, without a UNet, which is far quicker. `train_encoder`: false keeps what makes the codes as `start` has
+    it. The rest then bears a higher learning rate, and neither loss on the codes is computed.
     """
 
     size: int = 128
@@ -59,6 +64,8 @@ class StyleConfig:
     contrast: float = 0.2
     temperature: float = 0.1
     pairs: int = 32
+    told: float = 0.0
+    paints: bool = True
     train_encoder: bool = True
     vision_size: int = 128
     vision_width: int = 128
@@ -95,6 +102,7 @@ class StyleTask(nn.Module):
         self.network = StyleNetwork(self.unet.config, AutoencoderShape(width, middle, config.d_model, decoder_ff=config.decoder_ff))
         self.network.begin_as(self.unet)
         self.network.sref_autoencoder.latent_norm.requires_grad_(False)  # so that a latent has mean 0 and variance 1, which the code's levels expect
+        self.teller = nn.Sequential(nn.Linear(20, 256), nn.SiLU(), nn.Linear(256, SIZE)) if config.told else None
         if start:
             self._begin_from(start)
         if not config.train_encoder:
@@ -118,6 +126,8 @@ class StyleTask(nn.Module):
         self.vision.load_state_dict({name: parts.vision[name].float() for name in parts.vision})
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        if not self.config.paints:
+            return {"pairs": self._pairs(rng)}
         rows = [self._row(rng) for _ in range(size)]
         batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
         u, last = rng.random(size), self.noise.config["num_train_timesteps"]
@@ -131,7 +141,7 @@ class StyleTask(nn.Module):
 
     @property
     def _contrasts(self) -> bool:
-        return bool(self.config.contrast) and self.config.train_encoder
+        return bool(self.config.contrast or self.config.told) and self.config.train_encoder
 
     def _pairs(self, rng: np.random.Generator) -> Tensor:
         """Two pictures of each of some styles, uint8 [2 * pairs, S, S, 3], first ones first."""
@@ -156,9 +166,14 @@ class StyleTask(nn.Module):
         pixels = picture.permute(0, 3, 1, 2).float() / 127.5 - 1
         return self.network.sref_autoencoder.encode(self.vision(pixels))
 
-    def forward(
-        self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, pairs: Tensor | None = None, coded: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def forward(self, pairs: Tensor | None = None, **rows: Tensor) -> dict[str, Tensor]:
+        losses = self._painted(**rows) if rows else {}
+        if pairs is not None:
+            losses |= self._coded(pairs)
+        weights = {"painted": 1.0, "apart": self.config.contrast, "told": self.config.told}
+        return {"loss": sum((weights[name] * loss for name, loss in losses.items()), torch.zeros(()))} | losses
+
+    def _painted(self, picture: Tensor, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, coded: Tensor | None = None) -> dict[str, Tensor]:
         noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
         styles = self.styles(picture)
         if coded is not None:
@@ -166,18 +181,18 @@ class StyleTask(nn.Module):
         context = self.text_encoder(ids).last_hidden_state
         with session(self.unet, self.plan(styles)):
             out = self.unet(noisy, t, context, return_dict=False)[0]
-        painted = F.mse_loss(out.float(), target)
-        if pairs is None:
-            return {"loss": painted}
-        apart = self.apart(pairs)
-        return {"loss": painted + self.config.contrast * apart, "painted": painted, "apart": apart}
+        return {"painted": F.mse_loss(out.float(), target)}
 
-    def apart(self, pairs: Tensor) -> Tensor:
-        """The contrastive loss of `_pairs`."""
+    def _coded(self, pairs: Tensor) -> dict[str, Tensor]:
+        """The losses of `_pairs`: contrastive, and by what one picture's code tells of the other picture."""
         one, other = self.styles(pairs).float().chunk(2)
         alike = one @ other.T / (one.shape[1] * self.config.temperature)
         own = torch.arange(len(one), device=alike.device)
-        return (F.cross_entropy(alike, own) + F.cross_entropy(alike.T, own)) / 2
+        losses = {"apart": (F.cross_entropy(alike, own) + F.cross_entropy(alike.T, own)) / 2}
+        if self.teller is not None:
+            first, second = summary(pairs).chunk(2)
+            losses["told"] = F.mse_loss(self.teller(torch.cat([one, other])).float(), torch.cat([second, first]))
+        return losses
 
     def plan(self, styles: Tensor) -> Plan:
         return Plan(branches=(SideBranch(self.network.run(styles)),))

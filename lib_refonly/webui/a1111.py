@@ -10,6 +10,7 @@ from torch import nn
 
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.hosts.ldm import Attachment, RowCursor, anatomy, own_forward
+from lib_refonly.hosts.noise import Noise
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import StandIn, prediction_of
 from lib_refonly.refonly.hosted import Latents
@@ -78,8 +79,9 @@ class A1111Host:
         if stand_in is not None:
             _forget_device(sd_model)
             unet = stand_in.unet.to(devices.device)
-        session = Session(anatomy(unet), plan, roles=cursor)
         predicts = prediction_of(getattr(sd_model, "parameterization", "eps"))
+        noise = Noise(sd_model.alphas_cumprod, predicts if stand_in is None else stand_in.prediction)
+        session = Session(anatomy(unet), plan, roles=cursor, noise=noise)
         return A1111Attached(Attachment(sd_model.model, session, stand_in, predicts, sd_model.alphas_cumprod), cursor, sd_model, stand_in)
 
     def refuse(self, p: Any, error: Exception) -> Attached:

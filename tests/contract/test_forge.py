@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib_refonly.conditioning.attention import attend
+from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan, Window
 from lib_refonly.errors import BadModel
 from lib_refonly.hosts import forge
@@ -123,6 +124,59 @@ def test_the_window_follows_sigma(patcher: Patcher) -> None:
     for sigma, acts in ((14.0, False), (1.0, True)):
         changed = clone.denoised(X, sigma, [COND_TEXT], None)[0] - patcher.denoised(X, sigma, [COND_TEXT], None)[0]
         assert bool(changed.abs().max() > 1e-4) == acts
+
+
+def canvas(reuse: int = 1) -> CleanContext:
+    target = torch.zeros(16, 8, dtype=torch.bool)
+    target[:8] = True
+    return CleanContext(noise(1, 4, 16, 8, seed=5), target, reuse)
+
+
+def test_a_canvas_s_context_is_clean_and_is_found(patcher: Patcher) -> None:
+    """The host scales by sigma outside; what the UNet gets is x_0 all the same, and what the host finds is x_0 to the bit."""
+    of, handed = canvas(), []
+    clone, _ = forge.patched(patcher, PLAN + Plan(canvas=of))
+    hook = patcher.model.diffusion_model.input_blocks[0][0].register_forward_pre_hook(lambda _, args: handed.append(args[0]))
+    for sigma in (14.0, 3.0, 0.1):
+        for found in clone.denoised(X, sigma, [COND_TEXT], UNCOND_TEXT):
+            assert torch.equal(found[..., ~of.target], of.latents.expand(2, -1, -1, -1)[..., ~of.target])
+    hook.remove()
+    assert len(handed) == 3
+    for x in handed:
+        torch.testing.assert_close(x[..., ~of.target], of.latents.expand(4, -1, -1, -1)[..., ~of.target], rtol=0, atol=1e-6)
+
+
+def test_a_control_sees_the_whole_canvas(patcher: Patcher) -> None:
+    sizes: list[int] = []
+    clone, _ = forge.patched(patcher, Plan(canvas=canvas(reuse=4)))
+    hook = patcher.model.diffusion_model.input_blocks[0][0].register_forward_hook(lambda _, __, out: sizes.append(out.shape[-2]))
+
+    def call(sigma: float, control: Any) -> None:
+        wrapper, sigmas = clone.model_options[forge.WRAPPER], torch.full((2,), sigma)
+        c = {"c_crossattn": COND_TEXT.expand(2, -1, -1), "transformer_options": {}, "control": control}
+        wrapper(patcher.model.apply_model, {"input": X, "timestep": sigmas, "cond_or_uncond": [0], "c": c})
+
+    call(9.0, None)
+    call(8.0, None)
+    call(7.0, torch.zeros(1))
+    hook.remove()
+    assert sizes == [16, 10, 16]  # ours is not yet cut to the target by the session's own hook
+
+
+def test_flow_matching_is_painted_from_outside(patcher: Patcher) -> None:
+    """Flux' network takes no patches inside; its samples are not scaled."""
+    of, seen = canvas(), []
+
+    def apply_model(x: Tensor, *_: Any, **__: Any) -> Tensor:
+        seen.append(x)
+        return 0.5 * x
+
+    wrapper = forge.patched_flow(patcher, of).model_options[forge.WRAPPER]
+    found = wrapper(apply_model, {"input": X, "timestep": torch.ones(2), "c": {}})
+    context = of.latents.expand(2, -1, -1, -1)[..., ~of.target]
+    assert torch.equal(seen[0][..., ~of.target], context)
+    assert torch.equal(found[..., ~of.target], context)
+    assert torch.equal(found[..., of.target], 0.5 * X[..., of.target])
 
 
 def test_a_model_without_cross_attention_is_refused_by_name() -> None:

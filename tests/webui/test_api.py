@@ -111,9 +111,11 @@ def test_every_sampler(webui: WebUI, plain: Painted, model: str) -> None:
             without = webui.paint(sampler_name=sampler)
         except Failed:
             continue  # the host itself can't at three steps
+        if without.picture.std() == 0:
+            continue  # nor this one, and it does not say so
         if apart(webui.paint(asked(model=model), sampler_name=sampler), without) < CHANGED:
             silent.append(sampler)
-    assert not silent
+    assert not silent, silent
 
 
 @pytest.mark.parametrize("model", ["rand-refonly", IP])
@@ -127,9 +129,7 @@ def test_prompts(webui: WebUI, plain: Painted, model: str) -> None:
 @pytest.mark.parametrize("model", ["rand-refonly", IP])
 def test_hires(webui: WebUI, plain: Painted, model: str) -> None:
     """hires fix: both passes, the low one, the high one"""
-    hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 3, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
-    if webui.is_forge:
-        hires["hr_additional_modules"] = ["Use same choices"]
+    hires = webui.hires(0.7)
     without = webui.paint(**hires)
     painted = {passes: webui.paint(asked(model=model, passes=passes), **hires) for passes in ("both", "low", "high")}
     assert all(apart(one, without) > 0.2 for one in painted.values())
@@ -270,11 +270,8 @@ def test_another_checkpoint(webui: WebUI, plain: Painted) -> None:
 
 def test_xyz(webui: WebUI, plain: Painted) -> None:
     """X/Y/Z: an axis of ours changes the cells"""
-    info = next(one for one in webui.ask("/sdapi/v1/script-info") if one["name"] == "x/y/z plot" and not one["is_img2img"])
-    choices = info["args"][0]["choices"]
-    values = [choices.index("[RefOnly] Reference strength"), "0, 1", [], 0, "", [], 0, "", [], True, False, False, False, False, False, False, 0, False]
-    count = len(info["args"])
-    grid = webui.paint_all(asked(), script_name="X/Y/Z plot", script_args=values[:count], n_iter=1)[0]
+    arguments = webui.plot("[RefOnly] Reference strength", "0, 1")
+    grid = webui.paint_all(asked(), script_name="X/Y/Z plot", script_args=arguments, n_iter=1)[0]
     half = grid.picture.shape[1] // 2
     assert np.abs(grid.picture[:, :half] - grid.picture[:, -half:]).mean() > 0.2
 

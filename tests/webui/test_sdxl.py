@@ -55,7 +55,7 @@ def test_sdxl_strength_nought(webui: WebUI, plain: Painted, model: str) -> None:
 @ADAPTERS
 def test_sdxl_hires(webui: WebUI, plain: Painted, model: str) -> None:
     """SDXL: hires fix, both passes, the low one, the high one"""
-    hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 3, "denoising_strength": 0.9, "hr_upscaler": "Latent"}
+    hires = webui.hires(0.9)
     without = paint(webui, **hires)
     both, low, high = (paint(webui, asked(model=model, passes=passes), **hires) for passes in ("both", "low", "high"))
     distances = [apart(one, other) for one, other in ((both, without), (low, without), (high, without), (low, both), (high, both))]

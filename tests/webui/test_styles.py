@@ -56,9 +56,7 @@ def test_style_composes(webui: WebUI, plain: Painted) -> None:
     reference_ = webui.paint(asked(model=IP))
     both = webui.paint(asked(model=IP) | styled())
     assert min(apart(both, reference_), apart(both, webui.paint(styled()))) > 0.2
-    hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 3, "denoising_strength": 0.7, "hr_upscaler": "Latent"}
-    if webui.is_forge:
-        hires["hr_additional_modules"] = ["Use same choices"]
+    hires = webui.hires(0.7)
     without = webui.paint(**hires)
     passes = [webui.paint(styled(passes=name), **hires) for name in ("both", "low", "high")]
     assert all(apart(one, without) > 0.2 for one in passes)
@@ -77,9 +75,11 @@ def test_style_every_sampler(webui: WebUI, plain: Painted) -> None:
             without = webui.paint(sampler_name=sampler)
         except Failed:
             continue  # the host itself can't at three steps
+        if without.picture.std() == 0:
+            continue  # nor this one, and it does not say so
         if apart(webui.paint(styled(), sampler_name=sampler), without) < CHANGED:
             silent.append(sampler)
-    assert not silent
+    assert not silent, silent
 
 
 def test_style_sizes(webui: WebUI, plain: Painted) -> None:
@@ -94,10 +94,8 @@ def test_style_sizes(webui: WebUI, plain: Painted) -> None:
 
 def test_style_prompt_replaced_in_a_plot(webui: WebUI, plain: Painted) -> None:
     """stylecodes: X/Y/Z's prompt S/R changes the code"""
-    info = next(one for one in webui.ask("/sdapi/v1/script-info") if one["name"] == "x/y/z plot" and not one["is_img2img"])
-    choices = info["args"][0]["choices"]
-    values = [choices.index("Prompt S/R"), f"{ONE}, {OTHER}", [], 0, "", [], 0, "", [], True, False, False, False, False, False, False, 0, False]
-    grid = webui.paint_all(prompt=f"a cat <sref:{ONE}:1>", script_name="X/Y/Z plot", script_args=values[: len(info["args"])], n_iter=1)[0]
+    arguments = webui.plot("Prompt S/R", f"{ONE}, {OTHER}")
+    grid = webui.paint_all(prompt=f"a cat <sref:{ONE}:1>", script_name="X/Y/Z plot", script_args=arguments, n_iter=1)[0]
     half = grid.picture.shape[1] // 2
     assert np.abs(grid.picture[:, :half] - grid.picture[:, -half:]).mean() > 0.05
 

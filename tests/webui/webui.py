@@ -169,6 +169,20 @@ class WebUI:
     def samplers(self) -> list[str]:
         return [sampler["name"] for sampler in self.ask("/sdapi/v1/samplers")]
 
+    def hires(self, denoising: float) -> dict[str, Any]:
+        """Settings of a hires fix that the host has an upscaler for."""
+        latent = [one["name"] for one in self.ask("/sdapi/v1/latent-upscale-modes")]
+        upscaler = "Latent" if "Latent" in latent else next(one["name"] for one in self.ask("/sdapi/v1/upscalers") if one["name"] == "Lanczos")
+        wanted = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 3, "denoising_strength": denoising, "hr_upscaler": upscaler}
+        return wanted | ({"hr_additional_modules": ["Use same choices"]} if self.is_forge else {})
+
+    def plot(self, axis: str, values: str) -> list[Any]:
+        """Arguments of X/Y/Z plot's script with one axis: those that every host has, and the rest as the host's page has them."""
+        info = next(one for one in self.ask("/sdapi/v1/script-info") if one["name"] == "x/y/z plot" and not one["is_img2img"])
+        choices, own = info["args"][0]["choices"], [one.get("value") for one in info["args"]]
+        none = choices.index("Nothing")
+        return [choices.index(axis), values, [], none, "", [], none, "", [], *own[9:]]
+
     @property
     def memory(self) -> int:
         """Resident bytes of the process."""

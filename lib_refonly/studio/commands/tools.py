@@ -139,6 +139,14 @@ def build_styles(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def build_panels(arguments: argparse.Namespace) -> int:
+    """Make ONE-PIC's panels from a drawing set. Raises: BadSettings: no such set, or the folder is not empty."""
+    from lib_refonly.training.panels import build
+
+    print(f"{build(arguments.data, arguments.out, arguments.size, arguments.count, arguments.seed)} characters in {arguments.out}")
+    return 0
+
+
 def encode_data(arguments: argparse.Namespace) -> int:
     """Encode a data set by a VAE."""
     from lib_refonly.training.latents import encode_all

@@ -30,6 +30,7 @@ from lib_refonly.training.styles import build as building
 from lib_refonly.training.styles.build import StyledSet, build
 from lib_refonly.training.styles.paint import paint
 from lib_refonly.training.styles.style import GROUNDS, NEVER_TRAINED, PALETTES, SHADINGS, TEXTURES, Style, random_style
+from lib_refonly.training.styles.summary import SIZE, summary
 from lib_refonly.training.vae import VaeConfig, VaeTask
 
 CONFIG = StyleConfig(size=64, vision_size=64, vision_width=64, vision_layers=3, d_model=32, decoder_ff=64, pairs=4, name="tested-1", title="Tested", mark="t")
@@ -316,7 +317,7 @@ def test_rows_are_another_picture_of_the_style(folders: dict[str, Path]) -> None
 
 def test_without_contrast_there_is_one_loss(folders: dict[str, Path]) -> None:
     task = StyleTask(replace(CONFIG, contrast=0.0), **folders)
-    assert set(task(**task.draw(np.random.default_rng(0), 2))) == {"loss"}
+    assert set(task(**task.draw(np.random.default_rng(0), 2))) == {"loss", "painted"}
 
 
 def test_pairs_of_a_style_are_told_from_others(task: StyleTask) -> None:
@@ -325,11 +326,40 @@ def test_pairs_of_a_style_are_told_from_others(task: StyleTask) -> None:
 
     def loss_of(latents: Tensor) -> float:
         task.styles = lambda _: latents  # type: ignore[method-assign, assignment]
-        return task.apart(torch.zeros(8, 1)).item()
+        return task._coded(torch.zeros(8, 1))["apart"].item()
 
     assert loss_of(torch.cat([codes, codes])) < 0.01
     assert loss_of(torch.cat([codes, codes.roll(1, 0)])) > 5
     assert loss_of(torch.ones(8, 20)) == pytest.approx(np.log(4), abs=1e-4)
+
+
+def test_a_code_is_asked_for_its_style(folders: dict[str, Path]) -> None:
+    """The codes alone: no UNet runs, and what a code tells of another picture of its style gets better by training."""
+    task = StyleTask(replace(CONFIG, contrast=0.0, told=1.0, paints=False), **folders)
+    batch = task.draw(np.random.default_rng(0), 2)
+    assert set(batch) == {"pairs"}
+    optimiser = torch.optim.Adam([p for p in task.parameters() if p.requires_grad], 3e-3)
+    told = []
+    for _ in range(12):
+        losses = task(**batch)
+        optimiser.zero_grad()
+        losses["loss"].backward()
+        optimiser.step()
+        told.append(losses["told"].item())
+    assert told[-1] < 0.8 * told[0]
+    assert all(p.grad is None for p in task.unet.parameters())
+
+
+def test_a_summary_tells_what_a_style_decides() -> None:
+    """Pictures in one style are closer in it than pictures in two, border and roughness each."""
+    flat, red = torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), torch.tensor([220, 30, 30], dtype=torch.uint8).expand(1, 32, 32, 3)
+    striped = flat.clone()
+    striped[:, ::2] = 100
+    away = lambda one, other: (summary(one) - summary(other)).abs().max().item()  # noqa: E731
+    assert summary(flat).shape == (1, SIZE)
+    assert away(flat, flat) == 0
+    assert away(flat, red) > 1
+    assert away(flat, striped) > 1
 
 
 # Through the code in training.

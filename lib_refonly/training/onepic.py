@@ -1,0 +1,140 @@
+"""Train a ONE-PIC LoRA on a frozen base: noise in the target panel alone, and the loss over it alone (paper, section 3.3, equations 2 and 3)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from lib_refonly.conditioning.canvas import CleanContext
+from lib_refonly.conditioning.plan import Plan
+from lib_refonly.errors import BadSettings
+from lib_refonly.onepic import lora
+from lib_refonly.refonly.sampling import Guidance, denoise
+from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.training import vocabulary
+from lib_refonly.training.latents import LatentSet
+from lib_refonly.training.panels import KINDS
+from lib_refonly.training.shapes import SCHEDULE, quick_to_train
+from lib_refonly.training.sheets import sheet
+from lib_refonly.training.vae import to_bytes
+
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class OnePicConfig:
+    """panels: rows of kinds (`panels.KINDS`), one of which is the target. only: what a caption has to hold for its record to be used.
+
+    `drop_text`, `thin`, `noisy`: as for the base. The defaults of rank and alpha are the paper's.
+    """
+
+    panels: tuple[tuple[str, ...], ...]
+    name: str
+    task: str = ""
+    title: str = ""
+    only: str = ""
+    size: int = 128
+    rank: int = lora.RANK
+    alpha: int = lora.ALPHA
+    drop_text: float = 0.3
+    thin: float = 0.3
+    noisy: float = 0.5
+
+    def __post_init__(self) -> None:
+        kinds = [kind for row in self.panels for kind in row]
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown or len({len(row) for row in self.panels}) != 1 or kinds.count(TARGET) != 1:
+            raise BadSettings(f"[onepic] panels are rows of equal length of {', '.join(KINDS)}, with one target; not {self.panels}.")
+
+
+class OnePicTask(nn.Module):
+    def __init__(self, config: OnePicConfig, data: Path, base: Path, heldout: Path | None = None) -> None:
+        from peft import LoraConfig
+
+        super().__init__()
+        self.config, self.data = config, LatentSet(data, config.size)
+        self.shown = LatentSet(heldout, config.size) if heldout else self.data
+        self.rows = _matching(self.data, config.only)
+        self.tokenizer = vocabulary.load(base / "tokenizer")
+        self.text_encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32).requires_grad_(False)
+        self.unet: Any = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32).requires_grad_(False)
+        self.vae: Any = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32).requires_grad_(False)
+        self.names = lora.names(self.unet)
+        self.unet.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=lora.TARGETS))
+        self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
+        quick_to_train(self.unet, self.text_encoder)
+        self.target = self._grid(lambda kind, cells: torch.full(cells.shape[-2:], kind == TARGET), self.shown.latents[0])
+
+    def _grid(self, made: Any, views: np.ndarray) -> Tensor:
+        """The panels put together. `made(kind, its latents)` [..., h, w]."""
+        return torch.cat([torch.cat([made(kind, views[KINDS.index(kind)]) for kind in row], -1) for row in self.config.panels], -2)
+
+    def canvas(self, views: np.ndarray) -> Tensor:
+        """Latents of a record's panels [kinds, 4, h, w] -> [4, rows * h, columns * w]."""
+        return self._grid(lambda _, cells: torch.from_numpy(cells.astype(np.float32)), views)
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        chosen = [self.rows[int(i)] for i in rng.integers(len(self.rows), size=size)]
+        captions = [self.data.drawings.meta[i]["captions"][0] for i in chosen]
+        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
+        t = np.where(rng.random(size) < self.config.noisy, 1 - u**3, u) * last
+        latents = torch.stack([self.canvas(self.data.latents[i]) for i in chosen])
+        return {
+            "latents": latents,
+            "ids": vocabulary.ids(self.tokenizer, [vocabulary.said(text, self.config.drop_text, self.config.thin, rng) for text in captions]),
+            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
+        }
+
+    def forward(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        target = self.target.to(latents.device)
+        given = CleanContext(latents, target).clean(self.noise.add_noise(latents, noise, t))
+        out = self.unet(given, t, self.text_encoder(ids).last_hidden_state, return_dict=False)[0]
+        return {"loss": F.mse_loss(out.float()[..., target], self.noise.get_velocity(latents, noise, t)[..., target])}
+
+    @torch.no_grad()
+    def sample(self, count: int = 6, steps: int = 20, guidance: float = 1.0) -> Image.Image:
+        """A row for each of some held-out records: the canvas with its target empty, what is painted there, and what should have been."""
+        device, rows = self.target.device, _matching(self.shown, self.config.only)
+        picks = [rows[int(i)] for i in np.linspace(0, len(rows) - 1, count)]
+        latents = torch.stack([self.canvas(self.shown.latents[i]) for i in picks]).to(device)
+        texts = [self.shown.drawings.meta[i]["captions"][0] for i in picks]
+        context = self.text_encoder(vocabulary.ids(self.tokenizer, ([""] * count if guidance != 1 else []) + texts).to(device)).last_hidden_state
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
+        plan = Plan(canvas=CleanContext(latents, self.target.to(device)))
+        painted = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=context)
+        painted = torch.where(self.target.to(device), painted, latents)
+        pictures = to_bytes(self.vae.decode(painted / self.vae.config["scaling_factor"]).sample)
+        own = [np.asarray(Image.fromarray(self.shown.drawings.pictures[i, 0]).resize((self.config.size, self.config.size))) for i in picks]
+        return sheet([[picture, truth] for picture, truth in zip(pictures, own, strict=True)], cell=256)
+
+    def lows(self) -> dict[str, lora.Low]:
+        """The trained matrices by kohya's name."""
+        modules = {name: self.unet.get_submodule(place) for name, place in self.names.items()}
+        return {
+            name: lora.Low(module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu(), self.config.alpha)
+            for name, module in modules.items()
+        }
+
+    def export(self, folder: Path) -> None:
+        layout = f"{len(self.config.panels)}x{len(self.config.panels[0])}"
+        about = {"task": self.config.task, "layout": layout, "panels": self.config.panels, "title": self.config.title, "size": self.config.size}
+        folder.mkdir(parents=True, exist_ok=True)
+        lora.save(folder / f"{self.config.name}.safetensors", self.lows(), {"refonly_onepic": json.dumps(about)})
+
+
+def _matching(data: LatentSet, word: str) -> list[int]:
+    rows = [i for i, meta in enumerate(data.drawings.meta[: len(data)]) if word in meta["captions"][0]]
+    if not rows:
+        raise BadSettings(f"No caption of {data.drawings.folder} holds {word!r}.")
+    return rows
