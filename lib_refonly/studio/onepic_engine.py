@@ -1,0 +1,68 @@
+"""Canvases painted outside a WebUI. Models are read when they are first needed; the last one is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lib_refonly.errors import BadModel
+from lib_refonly.onepic.project import Project
+from lib_refonly.onepic.settings import AUTO, NONE, OnePicPaintSettings
+from lib_refonly.onepic.shelf import LoraFile, bases, find, made_for
+
+if TYPE_CHECKING:
+    from lib_refonly.onepic.painter import Painted
+    from lib_refonly.stylecode.painter import TextToImage
+
+
+@dataclass(frozen=True)
+class Result:
+    """`lora`: the name of the one that was used, or ""."""
+
+    painted: Painted
+    lora: str
+
+
+class OnePicEngine:
+    """Thread-safe: one job at a time. `device`: auto, cpu, cuda or mps."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self._wanted, self._lock = device, threading.RLock()
+        self._base: TextToImage | None = None
+
+    def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Callable[[int, int], None] | None = None) -> Result:
+        """`on_step(done, steps)` may raise to stop.
+
+        Raises:
+            BadSettings: the project has no target. BadModel: model or LoRA is not installed, or they don't go together.
+        """
+        from lib_refonly.onepic.lora import read
+        from lib_refonly.onepic.painter import paint
+
+        project.check_ready()
+        with self._lock:
+            base, file = self._loaded(settings.model), lora_for(project, settings)
+            lows = read(file.path)[0] if file else None
+            tell = None if on_step is None else lambda step, _: on_step(step, settings.steps)
+            return Result(paint(base, project, settings, lows, on_step=tell), file.name if file else "")
+
+    def _loaded(self, name: str) -> TextToImage:
+        there = bases()
+        if name not in there:
+            raise BadModel(f"The model {name} is not installed. There is: {', '.join(there)}.")
+        if self._base is None or self._base.folder != there[name]:
+            from lib_refonly.studio.devices import pick
+            from lib_refonly.stylecode.painter import TextToImage
+
+            self._base = None
+            self._base = TextToImage(there[name], *pick(self._wanted))
+        return self._base
+
+
+def lora_for(project: Project, settings: OnePicPaintSettings) -> LoraFile | None:
+    """The LoRA that the settings ask for. Raises: BadModel: it is not installed."""
+    if settings.lora == AUTO:
+        return made_for(project.task, project.layout.name)
+    return None if settings.lora in ("", NONE) else find(settings.lora)
