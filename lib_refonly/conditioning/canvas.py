@@ -69,13 +69,19 @@ class CleanContext:
         mixed = torch.where(self.target.to(noisy.device), noisy[:, :channels], x_0)
         return mixed if noisy.shape[1] == channels else torch.cat([mixed, noisy[:, channels:]], 1)
 
+    def place(self) -> Box:
+        """The smallest rectangle that holds the target."""
+        down, across = self.target.any(1).nonzero(), self.target.any(0).nonzero()
+        top, left = int(down[0]), int(across[0])
+        return Box(top, left, int(down[-1]) + 1 - top, int(across[-1]) + 1 - left)
+
     def box(self) -> Box | None:
         """The smallest rectangle on the UNet's coarsest grid that holds the target; None where that is most of the canvas, or the grid does not fit."""
         height, width = self.target.shape
         if height % BLOCK or width % BLOCK:
             return None
-        down, across = self.target.any(1).nonzero(), self.target.any(0).nonzero()
-        top, left = (int(cells[0]) // BLOCK * BLOCK for cells in (down, across))
-        bottom, right = (-(-(int(cells[-1]) + 1) // BLOCK) * BLOCK for cells in (down, across))
+        own = self.place()
+        top, left = own.top // BLOCK * BLOCK, own.left // BLOCK * BLOCK
+        bottom, right = (-(-end // BLOCK) * BLOCK for end in (own.top + own.height, own.left + own.width))
         box = Box(top, left, bottom - top, right - left)
         return None if 4 * box.height * box.width > 3 * height * width else box

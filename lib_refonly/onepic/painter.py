@@ -18,7 +18,7 @@ from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import OnePicPaintSettings
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
-from lib_refonly.stylecode.painter import TextToImage
+from lib_refonly.refonly.text_to_image import TextToImage
 
 
 @dataclass(frozen=True)

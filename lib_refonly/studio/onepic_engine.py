@@ -14,7 +14,7 @@ from lib_refonly.onepic.shelf import LoraFile, bases, find, made_for
 
 if TYPE_CHECKING:
     from lib_refonly.onepic.painter import Painted
-    from lib_refonly.stylecode.painter import TextToImage
+    from lib_refonly.refonly.text_to_image import TextToImage
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class OnePicEngine:
         if name not in there:
             raise BadModel(f"The model {name} is not installed. There is: {', '.join(there)}.")
         if self._base is None or self._base.folder != there[name]:
+            from lib_refonly.refonly.text_to_image import TextToImage
             from lib_refonly.studio.devices import pick
-            from lib_refonly.stylecode.painter import TextToImage
 
             self._base = None
             self._base = TextToImage(there[name], *pick(self._wanted))

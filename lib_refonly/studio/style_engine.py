@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from lib_refonly.conditioning.plan import Plan
+    from lib_refonly.refonly.text_to_image import TextToImage
     from lib_refonly.stylecode.model import StylecodeModel
-    from lib_refonly.stylecode.painter import TextToImage
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class StyleEngine:
     def _painter(self, loaded: StylecodeModel) -> TextToImage:
         folder = base_for(loaded.info)
         if self._base is None or self._base.folder != folder:
-            from lib_refonly.stylecode.painter import TextToImage
+            from lib_refonly.refonly.text_to_image import TextToImage
 
             self._base = None
             self._base = TextToImage(folder, *self._device())

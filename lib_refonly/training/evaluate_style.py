@@ -22,11 +22,11 @@ from PIL import Image
 
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.conditioning.window import Window
+from lib_refonly.refonly.text_to_image import TextToImage
 from lib_refonly.stylecode.codes import v1
 from lib_refonly.stylecode.codes.levels import latent_of, levels_of
 from lib_refonly.stylecode.control import StyleRun, style_branch
 from lib_refonly.stylecode.model import Parts, on_diffusers
-from lib_refonly.stylecode.painter import TextToImage
 from lib_refonly.stylecode.settings import BOTH
 from lib_refonly.stylecode.vision import pixels_of
 from lib_refonly.training.sheets import sheet

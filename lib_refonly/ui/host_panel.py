@@ -27,7 +27,8 @@ class Accordion(Protocol):
 @dataclass(frozen=True)
 class Answers:
     """What the panel asks while it is being filled in. `models`: (title, name) of what can be chosen now. `look`: what the UNet will see, as HTML.
-    `read_code`: what is to be said of a code that was typed, as HTML. `make_code`: a zone's picture -> the code of its style, and what is to be said."""
+    `read_code`: what is to be said of a code that was typed, as HTML. `make_code`: a zone's picture -> the code of its style, and what is to be said.
+    `read_canvas`: what is to be said of a ONE-PIC project, as HTML."""
 
     models: Callable[[], Sequence[tuple[str, str]]]
     preprocessors: Callable[[], Sequence[str]]
@@ -38,6 +39,7 @@ class Answers:
     delete_preset: Callable[[str], str]
     read_code: Callable[[str], str] = lambda _: ""
     make_code: Callable[[Any], tuple[str, str]] = lambda _: ("", "")
+    read_canvas: Callable[[str], str] = lambda _: ""
 
 
 @dataclass
@@ -48,13 +50,14 @@ class HostPanel:
     form: SettingsForm
     style: SettingsForm
     drawing: Any = None
+    canvas: Any = None
     presets: Any = None
     units: list[tuple[Any, Any, SettingsForm]] = field(default_factory=list)
 
     @property
     def inputs(self) -> list[Any]:
         of_units = [one for picture, mask, form in self.units for one in (picture, mask, *form.inputs)]
-        return [*self.form.inputs, self.drawing, *of_units, *self.style.inputs]
+        return [*self.form.inputs, self.drawing, *of_units, *self.style.inputs, self.canvas]
 
 
 def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img2img: bool, units: int = UNITS) -> HostPanel:
@@ -76,6 +79,7 @@ def build_host_panel(prefix: str, accordion: Accordion, answers: Answers, is_img
         look = gr.Button("Show what the model will see", size="sm", elem_id=f"{prefix}-look")
         view = gr.HTML("", elem_id=f"{prefix}-view", elem_classes=["refonly-seen"])
     _style(panel, prefix, accordion, answers)
+    _canvas(panel, prefix, answers)
     shim.on(look.click, answers.look, panel.inputs, [view])
     # The lists of a page that is loaded anew are those of the WebUI's start.
     shim.on(head.change, lambda: [models(), presets()], None, [panel.form["model"], panel.presets])
@@ -100,6 +104,20 @@ def _style(panel: HostPanel, prefix: str, accordion: Accordion, answers: Answers
                 panel.style.make("reach", "passes")
     shim.on(picture.change, lambda given: answers.make_code(given) if given else (shim.update(), ""), [picture], [panel.style["code"], read])
     shim.on(panel.style["code"].input, answers.read_code, [panel.style["code"]], [read], live=True)
+
+
+def _canvas(panel: HostPanel, prefix: str, answers: Answers) -> None:
+    """What the ONE-PIC tab sent here. The text is the project; nobody reads it, so the page says in a line what it is."""
+    with gr.Row(elem_classes=["refonly-canvas"], elem_id=f"{prefix}-canvas-row"):
+        panel.canvas = gr.Textbox(value="", label="ONE-PIC canvas", elem_id=f"{prefix}-canvas", elem_classes=["refonly-hidden"], max_lines=1)
+        said = gr.HTML("", elem_id=f"{prefix}-canvas-said", elem_classes=["refonly-said"])
+        drop = gr.Button("Without the canvas", size="sm", visible=False, elem_id=f"{prefix}-canvas-drop", elem_classes=["refonly-small"])
+
+    def look(text: str) -> list[Any]:
+        return [answers.read_canvas(text) if text else "", shim.update(visible=bool(text))]
+
+    shim.on(panel.canvas.change, look, [panel.canvas], [said, drop], live=True)
+    shim.on(drop.click, lambda: ["", "", shim.update(visible=False)], None, [panel.canvas, said, drop])
 
 
 def _units(panel: HostPanel, prefix: str, shown: int) -> None:

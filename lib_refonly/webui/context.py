@@ -101,6 +101,7 @@ def answers() -> Answers:
         delete_preset=lambda name: _said(presets.delete, name),
         read_code=read_code,
         make_code=make_code,
+        read_canvas=read_canvas,
     )
 
 
@@ -121,6 +122,21 @@ def read_code(text: str) -> str:
     except PainterError as error:
         return markup.message(str(error))
     return markup.message(" ".join((f"A style of {style.model}.", *style.notes)), "done")
+
+
+def read_canvas(text: str) -> str:
+    """What a ONE-PIC project is, or what is wrong with it, as HTML."""
+    from lib_refonly.onepic.project import Project
+
+    try:
+        project = Project.read(text)
+        project.check_ready()
+    except PainterError as error:
+        return markup.message(str(error))
+    size = f"{project.width} × {project.height} px"
+    return markup.message(
+        f"Painting on a ONE-PIC canvas of {project.layout.name} panels, {size} each. Width, height and hires fix above have no part in it.", "done"
+    )
 
 
 def make_code(picture: Any) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadModel
-from lib_refonly.hosts.forge import anatomy, patched, refusing
+from lib_refonly.hosts.forge import anatomy, patched, patched_flow, refusing
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import StandIn
 from lib_refonly.refonly.hosted import Latents
@@ -59,6 +59,10 @@ class ForgeHost:
 
     def attach(self, p: Any, plan: Plan, stand_in: StandIn | None) -> Attached:
         objects = p.sd_model.forge_objects
+        alone = not (plan.image_prompts or plan.input_features or plan.branches)
+        if plan.canvas is not None and alone and not hasattr(objects.unet.model.diffusion_model, "input_blocks"):
+            objects.unet = patched_flow(objects.unet, plan.canvas)
+            return ForgeAttached(None)
         objects.unet, session = patched(objects.unet, plan, stand_in)
         return ForgeAttached(session)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +11,9 @@ from typing import Any
 import gradio as gr
 
 from lib_refonly.errors import PainterError
+from lib_refonly.imaging.decode import decode_base64
+from lib_refonly.imaging.infotext import png_bytes
+from lib_refonly.onepic.project import Project
 from lib_refonly.refonly.panel import UNITS, PanelSettings, UnitSettings
 from lib_refonly.settings import from_mapping, specs
 from lib_refonly.stylecode import shelf
@@ -23,6 +28,7 @@ MODEL = "RefOnly model"
 CODE = specs(StyleSettings)["code"].infotext
 DRAWING = "RefOnly line drawing"
 UNIT = "RefOnly unit {}"
+CANVAS = "RefOnly canvas"
 
 
 def forget(parameters: dict[str, Any]) -> None:
@@ -42,6 +48,27 @@ def written(request: PanelRequest, model: str, store: PictureStore) -> dict[str,
         # A1111 quotes values with commas and colons; the blocks have both, so they are told with other marks.
         out[UNIT.format(number)] = ", ".join(f"{name}: {value.replace(', ', ';').replace(',', ';').replace(':', '=')}" for name, value in fields.items())
     return out
+
+
+def canvas_written(project: Project, store: PictureStore) -> str:
+    """A project's JSON with its pictures by their names in `store`, and without the prompts, which the host writes itself."""
+    whole = json.loads(project.written()) | {"prompt": "", "negative": ""}
+    for panel in whole["panels"]:
+        panel |= {part: store.keep(decode_base64(panel[part])) for part in ("picture", "mask") if panel[part]}
+    return json.dumps(whole, ensure_ascii=True, separators=(",", ":"))
+
+
+def canvas_read(text: str, store: PictureStore) -> str:
+    """Back to a project's JSON, with what the store still has; "" for nothing, or nonsense."""
+    try:
+        whole = json.loads(text)
+        for panel in whole["panels"]:
+            for part in ("picture", "mask"):
+                kept = store.get(str(panel.get(part) or ""))
+                panel[part] = None if kept is None else "data:image/png;base64," + base64.b64encode(png_bytes(kept)).decode()
+        return Project.read(whole).written()
+    except (ValueError, TypeError, KeyError, AttributeError, PainterError):
+        return ""
 
 
 def style_written(style: StyleSettings, named: Named) -> dict[str, str]:
@@ -74,6 +101,7 @@ def fields(panel: HostPanel, store: PictureStore) -> list[tuple[Any, Callable[[M
             out.append((panel.form[name], _setting(PanelSettings, name, spec.infotext)))
     out.append((panel.style["enabled"], lambda texts: CODE in texts))
     out += [(panel.style[name], _style_setting(name, spec.infotext)) for name, spec in specs(StyleSettings).items() if spec.infotext]
+    out.append((panel.canvas, lambda texts: canvas_read(str(texts.get(CANVAS, "")), store)))
     out.append((panel.drawing, lambda texts: _picture(store, texts.get(DRAWING, "")) if MODEL in texts else None))
     for number, (picture, mask, form) in enumerate(panel.units[:UNITS], 1):
         line = UNIT.format(number)

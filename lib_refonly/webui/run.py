@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadModel, BadSettings, PainterError
 from lib_refonly.hosts.ldm import anatomy as ldm_anatomy
 from lib_refonly.hosts.stand_in import StandIn
+from lib_refonly.onepic.project import Project
 from lib_refonly.refonly.host_plan import Conditions, Part, find_lines
 from lib_refonly.refonly.prepare import FindCharacter, prepare_reference
 from lib_refonly.refonly.settings import RefOnlySettings
 from lib_refonly.ui.request import PanelRequest
 from lib_refonly.webui import infotext, models
+from lib_refonly.webui.canvas import Canvas
 from lib_refonly.webui.host import Attached, Checkpoint, Host, host_of
 from lib_refonly.webui.loaded import Loaded
 from lib_refonly.webui.pictures import PictureStore
@@ -44,6 +48,7 @@ class Run:
         self._model: Loaded | None = None
         self._host: Host | None = None
         self._lending = Lending()
+        self._canvas: Canvas | None = None
 
     def prepare(self, p: Any, request: PanelRequest, pictures: PictureStore) -> None:
         """Read model and pictures, and write the settings into the picture's parameters.
@@ -54,10 +59,31 @@ class Run:
         self.request, self.styles.asked = request, request.style
         self._host = host_of(p.sd_model)
         p.extra_generation_params.update(infotext.style_written(request.style, self.styles.library.named))
-        if not request.settings.enabled:
-            return
+        if request.canvas is not None:
+            self._prepare_canvas(p, request.canvas, pictures)
+        if request.settings.enabled:
+            self._prepare_references(p, request, pictures, self._host)
+        if self._canvas is not None:  # last: references look at the host's own size and picture
+            with self._or_nothing():
+                self._canvas.begin(p)
+
+    @contextmanager
+    def _or_nothing(self) -> Iterator[None]:
+        """A canvas that can't be had paints nothing: what would come out was not asked for."""
+        try:
+            yield
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _prepare_canvas(self, p: Any, project: Project, pictures: PictureStore) -> None:
+        with self._or_nothing():
+            self._canvas = Canvas(project)
+        p.extra_generation_params[infotext.CANVAS] = infotext.canvas_written(project, pictures)
+
+    def _prepare_references(self, p: Any, request: PanelRequest, pictures: PictureStore, host: Host) -> None:
         request = self.request = self._with_drawing(request, p)
-        checkpoint = self._host.checkpoint(p.sd_model)
+        checkpoint = host.checkpoint(p.sd_model)
         choice = self._choice = models.find(self.shelf, request.settings.model, checkpoint)
         self._model = models.loaded(self.shelf, choice, checkpoint)
         self._conditions = self._read(request, self._model, p)
@@ -104,12 +130,31 @@ class Run:
             self.attached = self._host.refuse(p, self.failure)
             return
         host = self._host = self._host or host_of(p.sd_model)
+        context = self._context(p)
+        if self._canvas is not None:
+            size = self._canvas.inner
         checkpoint, hires_pass = host.checkpoint(p.sd_model), bool(getattr(p, "is_hr_pass", False))
         plan = self._references(p, host, checkpoint, size, hires_pass)
         stand_in = self._model.stand_in if plan and self._model else None
         plan += self._style(p, host, checkpoint, stand_in, hires_pass)
+        if self._canvas is not None and context is not None:
+            plan = self._canvas.around(plan, context)
         if plan:
             self.attached, self.expected = host.attach(p, plan, stand_in), True
+
+    def _context(self, p: Any) -> CleanContext | None:
+        with self._or_nothing():
+            return self._canvas.context(p) if self._canvas else None
+
+    def cut(self, samples: Any) -> Any:
+        """The host's finished latents, as they are to be decoded."""
+        return samples if self._canvas is None or self.failure is not None else self._canvas.cut(samples)
+
+    def close(self, p: Any) -> None:
+        """The run is over: the host gets back what it had."""
+        self.end()
+        if self._canvas is not None:
+            self._canvas.end(p)
 
     def _references(self, p: Any, host: Host, checkpoint: Checkpoint, size: tuple[int, int], hires_pass: bool) -> Plan:
         if self._conditions is None or self._model is None or self._choice is None or not self._conditions.settings.acts_in(hires_pass):

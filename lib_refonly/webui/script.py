@@ -40,10 +40,10 @@ class RefOnlyScript(scripts.Script):
         return panel.inputs
 
     def before_process(self, p: Any, *arguments: Any) -> None:
-        self._end()
+        self._end(p)
 
     def process(self, p: Any, *arguments: Any) -> None:
-        self._end()
+        self._end(p)
         infotext.forget(p.extra_generation_params)
         _understand(p)
         if not is_enabled(arguments) and not xyz.asks(p):
@@ -64,13 +64,15 @@ class RefOnlyScript(scripts.Script):
             run.fail(p, error)
             run.attach(p, (0, 0))
 
-    def post_sample(self, p: Any, *arguments: Any) -> None:
+    def post_sample(self, p: Any, given: Any = None, *arguments: Any) -> None:
         if RefOnlyScript.run_now is not None:
             RefOnlyScript.run_now.end()
+            if hasattr(given, "samples"):
+                given.samples = RefOnlyScript.run_now.cut(given.samples)
 
     def postprocess(self, p: Any, processed: Any, *arguments: Any) -> None:
         run = RefOnlyScript.run_now
-        self._end()
+        self._end(p)
         if run is not None and run.expected and not run.calls:
             processed.comments += "\nReference Only was not applied: another extension took over the UNet calls. Switch it off, or try again without it."
 
@@ -95,9 +97,9 @@ class RefOnlyScript(scripts.Script):
             RefOnlyScript.run_now.begin_step(params)
 
     @staticmethod
-    def _end() -> None:
+    def _end(p: Any) -> None:
         if RefOnlyScript.run_now is not None:
-            RefOnlyScript.run_now.end()
+            RefOnlyScript.run_now.close(p)
         RefOnlyScript.run_now = None
 
 
@@ -119,7 +121,7 @@ def _undo_at_close(p: Any, run: Run) -> None:
     """When sampling raises, `p.close` is the only thing that the host still calls."""
 
     def closing() -> None:
-        run.end()
+        run.close(p)
         if RefOnlyScript.run_now is run:
             RefOnlyScript.run_now = None
         vars(p).pop("close", None)  # or p would hold itself, and every picture of the run with it, until Python looks for cycles

@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "refonly": ("conditioning", "hosts", "imaging", "models", "refonly"),
     "adapters": ("adapters", "conditioning", "hosts", "models", "refonly"),
     "stylecode": ("conditioning", "hosts", "imaging", "models", "refonly", "stylecode"),
-    "training": ("adapters", "conditioning", "hosts", "imaging", "models", "refonly", "stylecode", "training"),
+    "onepic": ("conditioning", "hosts", "imaging", "models", "onepic", "refonly"),
+    "training": ("adapters", "conditioning", "hosts", "imaging", "models", "onepic", "refonly", "stylecode", "training"),
 }
 """Of our own packages, besides errors and settings: what each part of the core knows."""
 

@@ -102,6 +102,11 @@ def test_batches(webui: WebUI, plain: Painted) -> None:
             assert apart(got, wanted) < 0.5
 
 
+def the_prompt_acts(webui: WebUI, sampler: str, without: Painted) -> bool:
+    """Not so in a sampler that is for another kind of checkpoint (rectified flow), and paints the same whatever it is told."""
+    return apart(webui.paint(sampler_name=sampler, prompt="something quite different"), without) >= CHANGED
+
+
 @pytest.mark.parametrize("model", ["rand-refonly", IP])
 def test_every_sampler(webui: WebUI, plain: Painted, model: str) -> None:
     """every sampler of the host"""
@@ -111,9 +116,7 @@ def test_every_sampler(webui: WebUI, plain: Painted, model: str) -> None:
             without = webui.paint(sampler_name=sampler)
         except Failed:
             continue  # the host itself can't at three steps
-        if without.picture.std() == 0:
-            continue  # nor this one, and it does not say so
-        if apart(webui.paint(asked(model=model), sampler_name=sampler), without) < CHANGED:
+        if apart(webui.paint(asked(model=model), sampler_name=sampler), without) < CHANGED and the_prompt_acts(webui, sampler, without):
             silent.append(sampler)
     assert not silent, silent
 

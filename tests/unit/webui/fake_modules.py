@@ -64,10 +64,11 @@ def fake_modules(tmp: Path) -> Iterator[types.SimpleNamespace]:
         "script_callbacks": {name: callback(name) for name in ("on_cfg_denoiser", "on_before_ui", "on_ui_settings", "on_app_started", "on_ui_tabs")},
         "shared": {
             "opts": Options(),
+            "device": torch.device("cpu"),
             "OptionInfo": OptionInfo,
             "cmd_opts": types.SimpleNamespace(data_path=str(tmp), refonly_models_dir=None, api_auth=None),
         },
-        "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float32, "torch_gc": lambda: None},
+        "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float32, "dtype_vae": torch.float32, "torch_gc": lambda: None},
         "lowvram": {"is_enabled": lambda _: False, "send_everything_to_cpu": lambda: None},
         "extensions": {"active": list},
         "extra_networks": {"ExtraNetwork": ExtraNetwork, "extra_network_registry": {}, "register_extra_network": None},
@@ -103,7 +104,11 @@ class SdModel(nn.Module):
 
     def __init__(self, unet: nn.Module, vae: nn.Module) -> None:
         super().__init__()
-        self.model, self.first_stage_model = Wrapper(unet), vae
+        self.model = Wrapper(unet)
+        self.first_stage_model: Any = vae
+
+    def encode_first_stage(self, pixels: Tensor) -> Any:
+        return self.first_stage_model.encode(pixels).latent_dist
 
 
 class Processing:
@@ -115,6 +120,7 @@ class Processing:
     def __init__(self, sd_model: SdModel, init_images: list[Any] | None = None) -> None:
         self.sd_model, self.comments, self.closed = sd_model, list[str](), 0
         self.extra_generation_params: dict[str, Any] = {}
+        self.width = self.height = 64
         if init_images is not None:
             self.init_images = init_images
 
@@ -136,7 +142,7 @@ def generate(
     on_step: Callable[[Any], None],
     hires: bool = False,
     stop_at: int | None = None,
-    size: int = 8,
+    size: int | None = None,
     networks: Callable[[Processing], None] = lambda _: None,
 ) -> tuple[Tensor, Swallowed, Any]:
     """One txt2img, as A1111 1.10.1 does it. stop_at: the step at which somebody presses interrupt (the sampler raises). networks: called when the extra
@@ -156,15 +162,17 @@ def generate(
         networks(p)
         for name in ("after_extra_networks_activate", "process_batch"):
             hook(name)
-        latent = _pass(p, hook, on_step, torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(1)), stop_at)
+        height, width = (size, size) if size else (p.height // 8, p.width // 8)
+        latent = _pass(p, hook, on_step, torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(1)), stop_at)
         if hires:
             hook("before_hr")
             p.is_hr_pass = True
             networks(p)
             latent = _pass(p, hook, on_step, nn.functional.interpolate(latent, scale_factor=2), stop_at)
-        # The host hands the samples over first and our arguments after them.
-        for name in ("post_sample", "postprocess_batch"):
-            hook(name)
+        given = types.SimpleNamespace(samples=latent)
+        hook("post_sample", given)
+        latent = given.samples
+        hook("postprocess_batch")
         if hasattr(script, "postprocess"):
             script.postprocess(p, processed, *arguments)
     finally:

@@ -148,7 +148,7 @@ class Form(dict[str, Any]):
 
 def panel() -> Any:
     units = [(f"picture {n}", f"mask {n}", {name: f"{name} {n}" for name in ("weight", "start", "end", "blocks")}) for n in range(1, 5)]
-    return types.SimpleNamespace(enabled="enabled", form=Form(), style=Form("style "), drawing="drawing", units=units)
+    return types.SimpleNamespace(enabled="enabled", form=Form(), style=Form("style "), drawing="drawing", canvas="canvas", units=units)
 
 
 def test_parameters_bring_the_panel_back(host: Any, tmp_path: Path) -> None:
@@ -183,6 +183,7 @@ def test_parameters_of_another_picture_switch_the_panel_off_and_leave_the_rest(h
 
     values = {component: read({"Steps": "20"}) for component, read in infotext.fields(panel(), PictureStore(tmp_path, 0))}
     assert values.pop("enabled") is values.pop("style enabled") is False
+    assert values.pop("canvas") == ""  # what is not there is taken away: a canvas left behind would be painted on
     assert set(values.values()) == {None}
 
 
@@ -197,11 +198,13 @@ def test_hostile_parameters_change_nothing(host: Any, tmp_path: Path) -> None:
         "RefOnly style": "<b>" * 100,
         "RefOnly style strength": "inf",
         "RefOnly unit 1": "picture: ../../etc/passwd, weight: 1e9, blocks: ;;;x",
+        "RefOnly canvas": '{"format":"refonly-onepic","version":1,"panels":[{"picture":"../../etc/passwd"}]}',
     }
     values = {component: read(texts) for component, read in infotext.fields(panel(), PictureStore(tmp_path, 0))}
     assert (values["strength"], values["fitting"], values["weight 1"], values["blocks 1"]) == (1.0, "pad", 1.0, "")
     assert values["picture 1"]["value"] is None
     assert values["style strength"] == 0.9
+    assert values["canvas"] == ""
 
 
 class TestLocks:

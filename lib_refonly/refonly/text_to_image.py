@@ -1,4 +1,4 @@
-"""Text to pictures with a diffusers folder's networks, under a plan: what the studio paints styles with."""
+"""Text to pictures with a diffusers folder's networks, under a plan: what the studio paints styles and canvases with."""
 
 from __future__ import annotations
 
