@@ -57,7 +57,7 @@ def check(settings: Any) -> None:
 
 def _check_one(value: Any, hint: Any, spec: Spec) -> None:
     if hint in (int, float):
-        if isinstance(value, bool) or not isinstance(value, int | float) or (hint is int and int(value) != value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or (hint is int and isinstance(value, float) and not value.is_integer()):
             raise BadSettings(f"{spec.label}: {value!r} is not a {'whole ' if hint is int else ''}number.")
         if value != value or not (spec.minimum is None or value >= spec.minimum) or not (spec.maximum is None or value <= spec.maximum):
             raise BadSettings(f"{spec.label}: {value} is outside {spec.minimum:g} to {spec.maximum:g}.")

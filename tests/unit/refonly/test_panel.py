@@ -95,7 +95,7 @@ def test_only_the_first_argument_says_whether_anything_is_wanted() -> None:
 
 def test_the_schema_names_every_field() -> None:
     schema = request_schema()
-    assert set(schema["properties"]) == {*specs(PanelSettings), "drawing", "units", "style"}
+    assert set(schema["properties"]) == {*specs(PanelSettings), "drawing", "units", "style", "canvas"}
     assert set(schema["properties"]["style"]["properties"]) == set(specs(StyleSettings))
     assert set(schema["properties"]["units"]["items"]["properties"]) == {*specs(UnitSettings), "picture", "mask"}
 
@@ -103,3 +103,9 @@ def test_the_schema_names_every_field() -> None:
 def test_passes() -> None:
     acts = {passes: [PanelSettings(passes=passes).acts_in(hires) for hires in (False, True)] for passes in ("both", "low", "high")}
     assert acts == {"both": [True, True], "low": [True, False], "high": [False, True]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 7.5, 10**400])
+def test_no_number_is_too_strange_for_a_sentence(value: Any) -> None:
+    with pytest.raises(BadSettings, match="number|outside"):
+        PanelSettings(line_block=value)
