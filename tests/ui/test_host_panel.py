@@ -176,7 +176,7 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
 
 def defaults() -> list[Any]:
     unit = [None, None, *asdict(UnitSettings()).values()]
-    return [*asdict(PanelSettings()).values(), None, *unit * UNITS, *asdict(StyleSettings()).values()]
+    return [*asdict(PanelSettings()).values(), None, *unit * UNITS, *asdict(StyleSettings()).values(), ""]
 
 
 @pytest.mark.parametrize("tab", TABS)
