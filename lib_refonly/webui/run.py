@@ -61,11 +61,13 @@ class Run:
         p.extra_generation_params.update(infotext.style_written(request.style, self.styles.library.named))
         if request.canvas is not None:
             self._prepare_canvas(p, request.canvas, pictures)
-        if request.settings.enabled:
-            self._prepare_references(p, request, pictures, self._host)
-        if self._canvas is not None:  # last: references look at the host's own size and picture
-            with self._or_nothing():
-                self._canvas.begin(p)
+        try:
+            if request.settings.enabled:
+                self._prepare_references(p, request, pictures, self._host)
+        finally:
+            if self._canvas is not None:  # last, for references look at the host's own size and picture; and whatever becomes of them
+                with self._or_nothing():
+                    self._canvas.begin(p)
 
     @contextmanager
     def _or_nothing(self) -> Iterator[None]:
