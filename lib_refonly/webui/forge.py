@@ -35,7 +35,8 @@ class ForgeAttached:
 
 class ForgeHost:
     def checkpoint(self, sd_model: Any) -> Checkpoint:
-        patcher = sd_model.forge_objects.unet
+        # The host gives its own patcher back when the next pass begins; until then the last run's is still there, with the UNet that stood in.
+        patcher = (getattr(sd_model, "forge_objects_original", None) or sd_model.forge_objects).unet
         unet, vae = patcher.model.diffusion_model, sd_model.forge_objects.vae.first_stage_model
         try:
             latents = Latents.of({name: tuple(weight.shape) for name, weight in vae.named_parameters()}, _scale(patcher.model, vae))

@@ -65,6 +65,12 @@ def test_text_does_not_matter(webui: WebUI, plain: Painted) -> None:
     assert same(webui.paint(asked(), prompt="a red house"), webui.paint(asked()))
 
 
+def test_models_one_right_after_the_other(webui: WebUI, plain: Painted) -> None:
+    """a full model, an adapter right after it, and the full model again: each acts"""
+    for model in ("rand-refonly", IP, "rand-refonly"):
+        assert apart(webui.paint(asked(model=model, must=True)), plain) > CHANGED, model
+
+
 def test_strength_nought_is_the_base(webui: WebUI, plain: Painted) -> None:
     """strength 0 is the checkpoint, bit for bit"""
     assert same(webui.paint(asked(strength=0, line_strength=0)), plain)

@@ -207,6 +207,20 @@ def test_hostile_parameters_change_nothing(host: Any, tmp_path: Path) -> None:
     assert values["canvas"] == ""
 
 
+def test_forge_s_checkpoint_is_not_what_stood_in_for_it(host: Any) -> None:
+    """Between two runs the last one's patcher is still the model's; the host puts its own back only when the next pass begins."""
+    from lib_refonly.webui.forge import ForgeHost
+
+    def objects(unet: torch.nn.Module) -> Any:
+        patcher = types.SimpleNamespace(model=types.SimpleNamespace(diffusion_model=unet, get_dtype=lambda: torch.float32))
+        return types.SimpleNamespace(unet=patcher, vae=types.SimpleNamespace(first_stage_model=torch.nn.Linear(1, 1)))
+
+    own, standing = torch.nn.Linear(1, 1), torch.nn.Linear(2, 2)
+    sd_model = types.SimpleNamespace(forge_objects=objects(standing), forge_objects_original=objects(own))
+    assert ForgeHost().checkpoint(sd_model).unet is own
+    assert ForgeHost().checkpoint(types.SimpleNamespace(forge_objects=objects(own))).unet is own
+
+
 class TestLocks:
     """The routes are open exactly where the host's own are."""
 
