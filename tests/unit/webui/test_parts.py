@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lib_refonly.errors import BadPicture, BadSettings, CannotWrite
