@@ -48,6 +48,9 @@ class StyleConfig:
     `temperature`), over `pairs` further styles a step. Without it the encoder stays silent: all pictures begin with nearly the same code, so the control
     module learns to do without, and the encoder is never asked.
 
+    `offset`: how much the noise's mean varies, channel by channel. Even at the last timestep a picture's mean shines through plain noise, and the noise's own
+    mean is taken for it: without an offset, a seed decides the ground's colour and not the style.
+
     `told`: weight of a loss that wants a code to tell the other picture's `styles.summary`. Contrast alone is content with whatever tells some thousand styles
     apart, which is less than what paints them.
 
@@ -63,6 +66,7 @@ class StyleConfig:
     quantised: float = 0.0
     contrast: float = 0.2
     temperature: float = 0.1
+    offset: float = 0.0
     pairs: int = 32
     told: float = 0.0
     paints: bool = True
@@ -136,6 +140,9 @@ class StyleTask(nn.Module):
             "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
         } | ({"pairs": self._pairs(rng)} if self._contrasts else {})
+        if self.config.offset:
+            means = rng.standard_normal((*batch["latents"].shape[:2], 1, 1), dtype=np.float32)
+            batch["noise"] = batch["noise"] + self.config.offset * torch.from_numpy(means)
         # Drawn last, and only where it is asked for: a run without it sees the batches that it has always seen.
         return batch | {"coded": torch.from_numpy(rng.random(size) < self.config.quantised)} if self.config.quantised else batch
 

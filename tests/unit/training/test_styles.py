@@ -315,6 +315,12 @@ def test_rows_are_another_picture_of_the_style(folders: dict[str, Path]) -> None
             assert (target[1] in shown) == bool(same)
 
 
+def test_the_noise_s_mean_varies_where_that_is_asked_for(folders: dict[str, Path]) -> None:
+    plain, offset = (StyleTask(replace(CONFIG, offset=share), **folders).draw(np.random.default_rng(0), 30)["noise"] for share in (0.0, 0.5))
+    torch.testing.assert_close(offset - offset.mean((2, 3), keepdim=True), plain - plain.mean((2, 3), keepdim=True))
+    assert (offset - plain).mean((2, 3)).std() == pytest.approx(0.5, rel=0.2)
+
+
 def test_without_contrast_there_is_one_loss(folders: dict[str, Path]) -> None:
     task = StyleTask(replace(CONFIG, contrast=0.0), **folders)
     assert set(task(**task.draw(np.random.default_rng(0), 2))) == {"loss", "painted"}
