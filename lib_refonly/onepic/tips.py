@@ -38,7 +38,7 @@ def _of_cost(project: Project) -> Iterator[str]:
     fits = not any(side % _REUSE_GRID for side in project.size)
     if project.layout.panels > 1 and project.reuse == 1:
         times = f"Every step computes {project.layout.panels} times the area of a single picture of this size."
-        yield times + (" Reuse 2 or more is quicker, and nearly the same." if fits else "")
+        yield times + (" Reuse 2 or more is quicker, and changes the picture a little." if fits else "")
     if not fits:
         width, height = project.size
         yield (

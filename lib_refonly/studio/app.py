@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lib_refonly.models.registry import ModelStore
     from lib_refonly.studio.jobs import Colourer
+    from lib_refonly.studio.onepic_jobs import CanvasPainter
     from lib_refonly.studio.style_jobs import StylePainter
     from lib_refonly.stylecode.library import Library
     from lib_refonly.ui.models_panel import Download
@@ -99,7 +100,7 @@ def _serve(args: argparse.Namespace, port: int) -> None:
 
     print("Opening the studio ...", flush=True)
     store = ModelStore([EMBEDDED, user_folder(), *([args.models_dir.expanduser().resolve()] if args.models_dir else [])])
-    page = build(Engine(store, args.device), store, local=args.host == LOCAL, styles=StyleEngine(args.device))
+    page = build(Engine(store, args.device), store, local=args.host == LOCAL, styles=StyleEngine(args.device), onepic=_onepic_engine(args.device))
     page.launch(**launch_options(args.host, port, args.auth))
     address = f"http://{LOCAL}:{port}/"
     if args.host != LOCAL:
@@ -154,10 +155,10 @@ def launch_options(host: str, port: int, auth: str | None = None) -> dict[str, A
 
 
 def _head() -> str:
-    """Style sheets and script, inline. (gradio's own `css` rewrites selectors, but not those inside media queries.)"""
+    """Style sheets and scripts, inline. (gradio's own `css` rewrites selectors, but not those inside media queries.)"""
     sheets = [path.read_text("utf-8") for path in (_ROOT / "style.css", Path(__file__).with_name("studio.css"))]
-    script = (_ROOT / "javascript" / "refonly.js").read_text("utf-8")
-    return "".join(f"<style>{sheet}</style>" for sheet in sheets) + f"<script>{script}</script>"
+    scripts = [(_ROOT / "javascript" / name).read_text("utf-8") for name in ("refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")]
+    return "".join(f"<style>{sheet}</style>" for sheet in sheets) + "".join(f"<script>{script}</script>" for script in scripts)
 
 
 def build(
@@ -168,6 +169,7 @@ def build(
     download: Download | None = None,
     styles: StylePainter | None = None,
     library: Callable[[], Library] | None = None,
+    onepic: CanvasPainter | None = None,
 ) -> gr.Blocks:
     """The whole page. `local`: the painter sits at this machine, so the page may name folders on it.
 
@@ -175,6 +177,7 @@ def build(
         download: fetches a model of the list; the real one by default.
         styles: paints styles; by default an engine that reads its models when they are first needed.
         library: the painter's styles; by default those of this machine.
+        onepic: paints canvases; by default an engine that reads its models when they are first needed.
     """
     import gradio as gr
 
@@ -184,6 +187,8 @@ def build(
     from lib_refonly.ui.colour_events import ColourEvents
     from lib_refonly.ui.colour_panel import build_colour_panel
     from lib_refonly.ui.models_panel import ModelsEvents, build_models_panel, choices, cut_out
+    from lib_refonly.ui.onepic_events import OnePicEvents
+    from lib_refonly.ui.onepic_panel import build_onepic_panel, installed
     from lib_refonly.ui.samples import find_samples
     from lib_refonly.ui.style_events import StyleEvents
     from lib_refonly.ui.style_panel import build_style_panel
@@ -196,6 +201,8 @@ def build(
                 colour = build_colour_panel(found, _cards(found), choices(store))
             with gr.Tab("Styles", id="styles"):
                 style = build_style_panel()
+            with gr.Tab("ONE-PIC", id="onepic") as onepic_tab:
+                canvas = build_onepic_panel()
             with gr.Tab("Batch", id="batch"):
                 batch = build_batch_panel(local)
             with gr.Tab("Models", id="models"):
@@ -204,6 +211,7 @@ def build(
                 build_about_panel(_licences())
         ColourEvents(colour, engine, desk, found, lambda: [name for _, name in choices(store)]).wire()
         StyleEvents(style, styles or _style_engine(), library or _library, desk).wire(page.load)
+        OnePicEvents(canvas, onepic or _onepic_engine(), desk, installed()).wire(onepic_tab.select)
         BatchEvents(batch, colour, engine, desk, local).wire()
         ModelsEvents(models, store, cut_out(store), download or _download).wire(page.load)
     return page
@@ -213,6 +221,18 @@ def _style_engine() -> StylePainter:
     from lib_refonly.studio.style_engine import StyleEngine
 
     return StyleEngine()
+
+
+def _onepic_engine(device: str = "auto") -> CanvasPainter:
+    """Made when it is first needed: even the list of its models imports torch."""
+    from lib_refonly.studio.onepic_jobs import Later
+
+    def make() -> CanvasPainter:
+        from lib_refonly.studio.onepic_engine import OnePicEngine
+
+        return OnePicEngine(device)
+
+    return Later(make)
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.studio.commands import color, failures, model_choice, stylecode, tools
+from lib_refonly.studio.commands import color, failures, model_choice, onepic, stylecode, tools
 from lib_refonly.studio.commands.options import add_settings
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="studio.py", required=True)
     _add_color(commands)
     stylecode.add(commands)
+    onepic.add(commands)
     _add_tools(commands)
     _add_training(commands)
     commands.add_parser("page", help="open the studio: what happens without a command, too (studio.py page --help)", add_help=False)

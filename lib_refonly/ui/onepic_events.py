@@ -1,0 +1,278 @@
+"""The ONE-PIC page: what happens. The layout is in `onepic_panel`.
+
+The canvas' JSON has prompts and a reuse too. What is painted with are the page's fields: a project that is opened brings its own into them, and one that is
+saved gets theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from lib_refonly.errors import BadSettings
+from lib_refonly.imaging.decode import open_picture
+from lib_refonly.imaging.infotext import png_bytes
+from lib_refonly.onepic.project import Project
+from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
+from lib_refonly.onepic.tasks import Task, filled, task_named
+from lib_refonly.onepic.tips import tips
+from lib_refonly.studio.desk import Desk
+from lib_refonly.studio.jobs import Waiting
+from lib_refonly.studio.onepic_jobs import CanvasPainter, Finished, Step, canvas_job, infotext
+from lib_refonly.ui import markup, shim
+from lib_refonly.ui.onepic_panel import (
+    COMPOSER,
+    TINY,
+    Choices,
+    OnePicPanel,
+    OnePicSession,
+    Shown,
+    about_task,
+    into_choices,
+    lora_choices,
+    panel_size,
+    project_for,
+    task_or_none,
+    tips_list,
+)
+from lib_refonly.ui.style_work import stop
+from lib_refonly.ui.troubles import explain, guarded
+
+Updates = dict[Any, Any]
+_PART = "paint"
+
+_FIND = f"const root = (document.querySelector('gradio-app')?.shadowRoot ?? document).querySelector('#{COMPOSER}'), composer = window.refonlyOnePic;"
+_FLUSH = f"{_FIND} if (root && composer?.flush) values[1] = composer.flush(root);"
+"""For an event whose second input is the canvas: the composer writes a little late, and this is what it shows now."""
+_SAVE_ALL = f"""
+  if (!window.refonlyOnePicSaves) document.addEventListener("click", (event) => {{
+    {_FIND}
+    const [button] = event.composedPath().filter((one) => one.matches?.("button"));
+    const words = composer?.strings ?? {{}};
+    if (!button || !root?.contains(button) || button.title !== (window.localization?.[words.save] ?? words.save)) return;
+    const field = (name) => root.getRootNode().querySelector(`#refonly-onepic-${{name}} :is(textarea, input)`)?.value ?? "";
+    const [now, opened] = [composer.state(root), words.opened];
+    words.opened = "";
+    composer.load(root, JSON.stringify({{ ...now, prompt: field("prompt"), negative: field("negative"), reuse: Number(field("context-reuse")) || now.reuse }}));
+    words.opened = opened;
+  }}, true);
+  window.refonlyOnePicSaves = true;
+"""
+"""Prompts and reuse go into the composer's state before it saves a project; without a word, since nothing was opened."""
+
+
+class OnePicEvents:
+    """Handlers of one page. They return {component: update}; what belongs to one tab is in its `OnePicSession`, so tabs don't meet.
+
+    Args:
+        painter: the studio's engine, or a WebUI.
+        choices: which checkpoints and LoRAs there are.
+    """
+
+    def __init__(self, panel: OnePicPanel, painter: CanvasPainter, desk: Desk, choices: Choices) -> None:
+        self.panel, self.painter, self.desk, self.choices = panel, painter, desk, choices
+
+    # --- wiring ---------------------------------------------------------------------------------------------------------------------------------------
+
+    def wire(self, opened: Any) -> None:
+        """Connect every event of the page; `opened` is that of the page or the tab being opened."""
+        p, c, a = self.panel, self.panel.canvas, self.panel.asked
+        looked = [p.session, c.project, *a.of_project, c.task, p.easel.into]
+        shown = [c.tips, c.repeat, c.task, c.about, *a.of_project, p.easel.into]
+        shim.on(c.project.change, self.look, looked, shown, live=True)
+        shim.on(a.reuse.change, self.look, looked, shown, live=True)
+        _on(opened, _SAVE_ALL, self.opened, looked, [*shown, p.work.message, a.form["model"], a.form["lora"]])
+        self._wire_canvas()
+        self._wire_painting()
+
+    def _wire_canvas(self) -> None:
+        p, c, model, message = self.panel, self.panel.canvas, self.panel.asked.form["model"], self.panel.work.message
+        safe = guarded(message)
+        _on(c.task.input, _FLUSH, safe(self.choose), [p.session, c.project, c.task, model], [message, c.sent, c.about, p.asked.prompt])
+        _on(model.input, _FLUSH, safe(self.fit_size), [p.session, c.project, model], [message, c.sent])
+        _on(c.repeat.click, _FLUSH, safe(self.repeat), [p.session, c.project], [message, c.sent])
+        _on(p.easel.put.click, _FLUSH, safe(self.put_back), [p.session, c.project, p.easel.into], [message, c.sent])
+
+    def _wire_painting(self) -> None:
+        p, a, work = self.panel, self.panel.asked, self.panel.work
+        _on(work.go.click, _FLUSH, self.paint, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [*work.all, *p.easel.shown])
+        shim.on(work.stop.click, lambda session: stop(session, _PART), [p.session], [work.stop], now=True)
+        shim.on(p.easel.several.select, guarded(work.message)(self.pick), [p.session], [work.message, p.easel.picture, p.easel.save])
+
+    # --- the canvas -----------------------------------------------------------------------------------------------------------------------------------
+
+    def opened(self, *looked: Any) -> Updates:
+        """The page is on show: what can be chosen now, and what is to be said of the canvas."""
+        form, seen = self.panel.asked.form, self.look(*looked)
+        try:
+            bases, loras = self.choices.bases(), self.choices.loras()
+        except Exception as error:
+            return seen | {self.panel.work.message: explain(error)}
+        models = {form["model"]: shim.titled_choices(form["model"], bases)} if bases else {}
+        return seen | models | {form["lora"]: shim.titled_choices(form["lora"], lora_choices(loras))}
+
+    def look(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float, task: str, into: str) -> Updates:
+        """The canvas has changed: advice, and what of the page follows a project that was opened."""
+        c, a, box = self.panel.canvas, self.panel.asked, self.panel.easel.into
+        try:
+            project = Project.read(text)
+            followed = self._follow(session, project, (task, prompt, negative, int(reuse)))
+            said = tips(replace(project, reuse=int(followed.get(a.reuse, reuse))))
+        except Exception as error:
+            return {c.tips: explain(error, loud=False), c.repeat: shim.update(visible=False)}
+        places = into_choices(project)
+        kept = {} if any(number == into for _, number in places) else {"value": places[0][1]}
+        seen = {c.tips: tips_list(said), c.repeat: _repeat_button(project), box: shim.titled_choices(box, places) | kept}
+        return seen | followed
+
+    def _follow(self, session: OnePicSession, project: Project, fields: tuple[str, str, str, int]) -> Updates:
+        """What the project says anew, and the fields don't. No prompt in it is no reason to empty a field."""
+        c, before = self.panel.canvas, session.said
+        session.said = says = (project.task, project.prompt, project.negative, project.reuse)
+        boxes = (c.task, *self.panel.asked.of_project)
+        new = {box: now for box, now, old, field in zip(boxes, says, before, fields, strict=True) if now not in (old, field)}
+        new = {box: value for box, value in new.items() if box is c.task or value not in ("", 1)}
+        return new | ({c.about: about_task(project.task)} if c.task in new else {})
+
+    def choose(self, session: OnePicSession, text: str, task: str, model: str) -> Updates:
+        """A task was chosen: its panels, with the pictures that are there already."""
+        project, found, note = Project.read(text), task_or_none(task), ""
+        laid = replace(project, task="")
+        if found is not None:
+            laid, left = carried(project, project_for(task, model), found)
+            many = f"{left} pictures have" if left > 1 else "1 picture has"
+            note = f"{many} no place among these panels. Undo, above the canvas, brings everything back." if left else ""
+        c, hint = self.panel.canvas, shim.update(placeholder=found.prompt_hint if found else "What the target shows")
+        return {c.sent: laid.written(), c.about: about_task(task), self.panel.asked.prompt: hint, self.panel.work.message: markup.message(note, "note")}
+
+    def fit_size(self, session: OnePicSession, text: str, model: str) -> Updates:
+        """Another checkpoint was chosen: panels of a usual size get the one that suits it."""
+        project, message = Project.read(text), {self.panel.work.message: ""}
+        width, height = panel_size(project.task, model)
+        others = {panel_size(project.task, one) for one in (TINY, "")} - {(width, height)}
+        if (project.width, project.height) not in others:
+            return message
+        return message | {self.panel.canvas.sent: replace(project, width=width, height=height).written()}
+
+    def repeat(self, session: OnePicSession, text: str) -> Updates:
+        """The button that fills the panels which show another one's picture."""
+        return {self.panel.canvas.sent: repeated(Project.read(text)).written(), self.panel.work.message: ""}
+
+    def put_back(self, session: OnePicSession, text: str, into: str) -> Updates:
+        """The result on show becomes a panel's picture; everything else of the panel stays."""
+        project = Project.read(text)
+        if session.shown is None:
+            raise BadSettings("Nothing is painted yet. Press Paint first.")
+        number = int(into) - 1
+        project.layout.place(number)
+        data = png_bytes(open_picture(session.shown.targets[session.index][1]))
+        panels = list(project.panels)
+        panels[number] = replace(panels[number], picture=data, fit="crop", zoom=1.0, x=0.0, y=0.0, mask=None)
+        said = f"The result is in panel {into} now."
+        return {self.panel.canvas.sent: replace(project, panels=tuple(panels)).written(), self.panel.work.message: markup.message(said, "done")}
+
+    # --- painting -------------------------------------------------------------------------------------------------------------------------------------
+
+    def paint(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float, *values: Any) -> Iterator[Updates]:
+        """The Paint button: stream the job into the page. The canvas stays as it is, whatever happens."""
+        work, job = self.panel.work, session.begin(_PART)
+        off = {work.go: shim.update(interactive=False), work.stop: shim.update(value="Stop", interactive=True)}
+        yield off | {work.message: "", work.progress: markup.progress_line("Getting ready", 0)}
+        end: Updates = {}
+        try:
+            project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse))
+            settings: OnePicPaintSettings = self.panel.asked.form.read(values)
+            with closing(canvas_job(self.painter, project, settings, self.desk, job.stop)) as events:
+                for event in events:
+                    if isinstance(event, Finished):
+                        end = self._painted(session, project, settings, event)
+                    else:
+                        yield {work.progress: _progress(event)}
+        except Exception as error:
+            end = {work.message: explain(error, loud=not job.quiet)}
+        if not job.quiet:
+            yield {work.go: shim.update(interactive=True), work.stop: shim.update(value="Stop", interactive=False), work.progress: ""} | end
+
+    def _painted(self, session: OnePicSession, project: Project, settings: OnePicPaintSettings, event: Finished) -> Updates:
+        """Write the pictures, and show the first target."""
+        several = len(event.targets) > 1
+
+        def keep(picture: Image.Image, what: str, number: int | None = None) -> Path:
+            return session.keep(picture, f"onepic-{settings.seed}{what}", infotext(project, settings, event.lora, number))
+
+        targets = tuple((number, keep(one, f"-panel-{number + 1}" if several else "", number)) for number, one in event.targets.items())
+        session.shown, session.index = Shown(targets, keep(event.canvas, "-canvas")), 0
+        return self._show(session, session.shown) | {self.panel.work.message: markup.hint(_summary(settings, event))}
+
+    def _show(self, session: OnePicSession, shown: Shown) -> Updates:
+        easel = self.panel.easel
+        there = {easel.blank: shim.update(visible=False), easel.results: shim.update(visible=True)}
+        thumbs = [(str(path), f"Panel {number + 1}") for number, path in shown.targets]
+        canvas = {easel.canvas: str(shown.canvas), easel.save_canvas: str(shown.canvas)}
+        return there | canvas | {easel.several: shim.update(value=thumbs, visible=len(thumbs) > 1)} | self._target(session, shown)
+
+    def _target(self, session: OnePicSession, shown: Shown) -> Updates:
+        path = str(shown.targets[session.index][1])
+        return {self.panel.easel.picture: path, self.panel.easel.save: path}
+
+    def pick(self, session: OnePicSession, event: gr.SelectData) -> Updates:
+        """A click on one of several targets."""
+        if session.shown is None or int(event.index) >= len(session.shown.targets):
+            return {}
+        session.index = int(event.index)
+        return self._target(session, session.shown)
+
+
+def carried(old: Project, new: Project, task: Task) -> tuple[Project, int]:
+    """The task's panels with the old context's pictures in their order, each once; and how many found no place. What is asked for stays."""
+    pictures = list(dict.fromkeys(panel.picture for panel in old.panels if panel.role == "context" and panel.picture is not None))
+    places = [number for number, spec in enumerate(task.panels) if spec.role == "context" and spec.same_as is None]
+    for number, picture in zip(places, pictures, strict=False):
+        new = filled(new, task, number, picture)
+    asked = {"prompt": old.prompt, "negative": old.negative, "reuse": old.reuse, "alone": old.alone}
+    return replace(new, **asked), max(0, len(pictures) - len(places))
+
+
+def repeated(project: Project) -> Project:
+    """Empty panels that show another one's picture in this task get it, lying as it does there."""
+    task = task_or_none(project.task)
+    if task is None or project.layout != task_named(project.task).layout:
+        return project
+    panels = list(project.panels)
+    for number, spec in enumerate(task.panels):
+        source = None if spec.same_as is None else panels[spec.same_as]
+        if source is not None and source.picture is not None and panels[number].picture is None:
+            panels[number] = replace(panels[number], picture=source.picture, fit=source.fit, zoom=source.zoom, x=source.x, y=source.y)
+    return replace(project, panels=tuple(panels))
+
+
+def _repeat_button(project: Project) -> Any:
+    numbers = [str(number) for number, (old, new) in enumerate(zip(project.panels, repeated(project).panels, strict=True), 1) if old != new]
+    label = f"Put the same picture into panel{'' if len(numbers) == 1 else 's'} {' and '.join(numbers)}"
+    return shim.update(value=label, visible=True) if numbers else shim.update(visible=False)
+
+
+def _progress(event: Waiting | Step) -> str:
+    if isinstance(event, Waiting):
+        return markup.progress_line("1 other job comes first" if event.ahead == 1 else f"{event.ahead} other jobs come first", 0)
+    return markup.progress_line(f"Step {event.done} of {event.steps}" if event.done else "Getting ready", event.done / max(1, event.steps))
+
+
+def _summary(settings: OnePicPaintSettings, event: Finished) -> str:
+    why = ": none is installed for this task and layout" if settings.lora == AUTO else ""
+    return f"Painted in {event.seconds:.1f} s, " + (f"with the LoRA {event.lora}." if event.lora else f"without a LoRA{why}.")
+
+
+def _on(event: Callable[..., Any], script: str, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
+    """`shim.on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.)"""
+    whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs)}); }}"
+    made: Any = partial(event, **shim.supported(event, js=whole, _js=whole))
+    made.replaced_event = getattr(event, "replaced_event", event)  # Forge's events are wrapped; the wrapped one says what it takes
+    shim.on(made, fn, inputs, outputs)
