@@ -1,7 +1,7 @@
 """The ONE-PIC page: what happens. The layout is in `onepic_panel`.
 
-The canvas' JSON has prompts and a reuse too. What is painted with are the page's fields: a project that is opened brings its own into them, and one that is
-saved gets theirs.
+A project says prompts and reuse too. What is painted with are the page's fields: a project that is opened brings its own into them, and one that is saved
+gets theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lib_refonly.imaging.decode import open_picture
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
-from lib_refonly.onepic.tasks import Task, filled, task_named
+from lib_refonly.onepic.tasks import Task, filled
 from lib_refonly.onepic.tips import tips
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.jobs import Waiting
@@ -51,21 +51,24 @@ _PART = "paint"
 _FIND = f"const root = (document.querySelector('gradio-app')?.shadowRoot ?? document).querySelector('#{COMPOSER}'), composer = window.refonlyOnePic;"
 _FLUSH = f"{_FIND} if (root && composer?.flush) values[1] = composer.flush(root);"
 """For an event whose second input is the canvas: the composer writes a little late, and this is what it shows now."""
+_REMEMBER = "const [prompt, negative, reuse] = values; window.refonlyOnePicAsked = { prompt, negative, reuse: reuse || 1 };"
+"""For an event whose inputs are what a project says too."""
 _SAVE_ALL = f"""
   if (!window.refonlyOnePicSaves) document.addEventListener("click", (event) => {{
     {_FIND}
+    const word = (name) => window.localization?.[composer.strings[name]] ?? composer.strings[name];
     const [button] = event.composedPath().filter((one) => one.matches?.("button"));
-    const words = composer?.strings ?? {{}};
-    if (!button || !root?.contains(button) || button.title !== (window.localization?.[words.save] ?? words.save)) return;
-    const field = (name) => root.getRootNode().querySelector(`#refonly-onepic-${{name}} :is(textarea, input)`)?.value ?? "";
-    const [now, opened] = [composer.state(root), words.opened];
-    words.opened = "";
-    composer.load(root, JSON.stringify({{ ...now, prompt: field("prompt"), negative: field("negative"), reuse: Number(field("context-reuse")) || now.reuse }}));
-    words.opened = opened;
+    if (!button || !root?.contains(button) || button.title !== word("save")) return;
+    event.stopPropagation();
+    const whole = JSON.stringify({{ ...composer.state(root), ...window.refonlyOnePicAsked }}, null, 1);
+    const address = URL.createObjectURL(new Blob([whole], {{ type: "application/json" }}));
+    Object.assign(document.createElement("a"), {{ href: address, download: "onepic.json" }}).click();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+    root.querySelector(".refonly-onepic-status").textContent = word("saved").replace("{{name}}", "onepic.json");
   }}, true);
   window.refonlyOnePicSaves = true;
 """
-"""Prompts and reuse go into the composer's state before it saves a project; without a word, since nothing was opened."""
+"""A project is saved with what is asked for beside the canvas. (In the composer's own state it would be a step to be undone.)"""
 
 
 class OnePicEvents:
@@ -89,6 +92,8 @@ class OnePicEvents:
         shim.on(c.project.change, self.look, looked, shown, live=True)
         shim.on(a.reuse.change, self.look, looked, shown, live=True)
         _on(opened, _SAVE_ALL, self.opened, looked, [*shown, p.work.message, a.form["model"], a.form["lora"]])
+        for box in a.of_project:
+            _on(box.change, _REMEMBER, None, a.of_project, [])
         self._wire_canvas()
         self._wire_painting()
 
@@ -118,13 +123,13 @@ class OnePicEvents:
         models = {form["model"]: shim.titled_choices(form["model"], bases)} if bases else {}
         return seen | models | {form["lora"]: shim.titled_choices(form["lora"], lora_choices(loras))}
 
-    def look(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float, task: str, into: str) -> Updates:
+    def look(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, task: str, into: str) -> Updates:
         """The canvas has changed: advice, and what of the page follows a project that was opened."""
         c, a, box = self.panel.canvas, self.panel.asked, self.panel.easel.into
         try:
             project = Project.read(text)
-            followed = self._follow(session, project, (task, prompt, negative, int(reuse)))
-            said = tips(replace(project, reuse=int(followed.get(a.reuse, reuse))))
+            followed = self._follow(session, project, (task, prompt, negative, int(reuse or 1)))
+            said = tips(replace(project, reuse=int(followed.get(a.reuse, reuse or 1))))
         except Exception as error:
             return {c.tips: explain(error, loud=False), c.repeat: shim.update(visible=False)}
         places = into_choices(project)
@@ -180,14 +185,14 @@ class OnePicEvents:
 
     # --- painting -------------------------------------------------------------------------------------------------------------------------------------
 
-    def paint(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float, *values: Any) -> Iterator[Updates]:
+    def paint(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, *values: Any) -> Iterator[Updates]:
         """The Paint button: stream the job into the page. The canvas stays as it is, whatever happens."""
         work, job = self.panel.work, session.begin(_PART)
         off = {work.go: shim.update(interactive=False), work.stop: shim.update(value="Stop", interactive=True)}
         yield off | {work.message: "", work.progress: markup.progress_line("Getting ready", 0)}
         end: Updates = {}
         try:
-            project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse))
+            project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse or 1))
             settings: OnePicPaintSettings = self.panel.asked.form.read(values)
             with closing(canvas_job(self.painter, project, settings, self.desk, job.stop)) as events:
                 for event in events:
@@ -243,7 +248,7 @@ def carried(old: Project, new: Project, task: Task) -> tuple[Project, int]:
 def repeated(project: Project) -> Project:
     """Empty panels that show another one's picture in this task get it, lying as it does there."""
     task = task_or_none(project.task)
-    if task is None or project.layout != task_named(project.task).layout:
+    if task is None or project.layout != task.layout:
         return project
     panels = list(project.panels)
     for number, spec in enumerate(task.panels):
@@ -270,9 +275,9 @@ def _summary(settings: OnePicPaintSettings, event: Finished) -> str:
     return f"Painted in {event.seconds:.1f} s, " + (f"with the LoRA {event.lora}." if event.lora else f"without a LoRA{why}.")
 
 
-def _on(event: Callable[..., Any], script: str, fn: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
+def _on(event: Callable[..., Any], script: str, fn: Any, inputs: list[Any], outputs: list[Any]) -> None:
     """`shim.on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.)"""
     whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs)}); }}"
     made: Any = partial(event, **shim.supported(event, js=whole, _js=whole))
     made.replaced_event = getattr(event, "replaced_event", event)  # Forge's events are wrapped; the wrapped one says what it takes
-    shim.on(made, fn, inputs, outputs)
+    shim.on(made, fn, inputs, outputs or None)

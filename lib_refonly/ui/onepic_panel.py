@@ -45,17 +45,19 @@ class Choices:
 
 
 def installed() -> Choices:
-    """The studio's: what lies in the folders of models. The modules that look there import torch, so they are asked late."""
+    """The studio's: what lies in the folders of models. The module that looks there imports torch, so it is asked late."""
 
-    def of_shelf(name: str) -> Callable[[], Titled]:
-        def ask() -> Titled:
-            from lib_refonly.onepic import shelf
+    def bases() -> Titled:
+        from lib_refonly.onepic import shelf
 
-            return [(one, one) for one in shelf.bases()] if name == "bases" else [(file.title or file.name, file.name) for file in shelf.loras()]
+        return [(name, name) for name in shelf.bases()]
 
-        return ask
+    def loras() -> Titled:
+        from lib_refonly.onepic import shelf
 
-    return Choices(of_shelf("bases"), of_shelf("loras"))
+        return [(file.title or file.name, file.name) for file in shelf.loras()]
+
+    return Choices(bases, loras)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def _canvas(hosted: bool) -> CanvasPart:
     return CanvasPart(task, about, project, sent, repeat, tips)
 
 
+# Beside the composer's: it comes with the panel, into every host.
 _LOOKS = """<style>.gradio-container.gradio-container {
   #refonly-onepic-about ul { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 2px 16px; padding: 0; list-style: none; }
   #refonly-onepic-about li p { color: var(--body-text-color-subdued); }
@@ -240,11 +243,10 @@ def _asked(hosted: bool) -> AskedPart:
 def _choices(form: SettingsForm, hosted: bool) -> None:
     known = specs(OnePicPaintSettings)
     here: Titled = [] if hosted else [(TINY, TINY)]
-    fixed = {"min_width": _HALF}
-    about = known["model"].help
-    model = shim.titled_dropdown(here, "" if hosted else TINY, known["model"].label, "refonly-onepic-model", info=about, visible=not hosted, **fixed)
-    about = known["lora"].help.partition(". ")[0] + "."
-    lora = shim.titled_dropdown(lora_choices(()), AUTO, known["lora"].label, "refonly-onepic-lora", info=about, **fixed)
+    about, fixed = known["model"].help, {"visible": not hosted, "min_width": _HALF}
+    model = shim.titled_dropdown(here, "" if hosted else TINY, known["model"].label, "refonly-onepic-model", info=about, **fixed)
+    about = known["lora"].help.partition(". ")[0] + "."  # the rest is too long for half a line
+    lora = shim.titled_dropdown(lora_choices(()), AUTO, known["lora"].label, "refonly-onepic-lora", info=about, min_width=_HALF)
     form.take("model", model)
     form.take("lora", lora)
 
