@@ -136,7 +136,8 @@ def test_a_canvas_s_context_is_clean_and_is_found(patcher: Patcher) -> None:
     """The host scales by sigma outside; what the UNet gets is x_0 all the same, and what the host finds is x_0 to the bit."""
     of, handed = canvas(), []
     clone, _ = forge.patched(patcher, PLAN + Plan(canvas=of))
-    hook = patcher.model.diffusion_model.input_blocks[0][0].register_forward_pre_hook(lambda _, args: handed.append(args[0]))
+    unet: Any = patcher.model.diffusion_model
+    hook = unet.input_blocks[0][0].register_forward_pre_hook(lambda _, args: handed.append(args[0]))
     for sigma in (14.0, 3.0, 0.1):
         for found in clone.denoised(X, sigma, [COND_TEXT], UNCOND_TEXT):
             assert torch.equal(found[..., ~of.target], of.latents.expand(2, -1, -1, -1)[..., ~of.target])
@@ -149,7 +150,8 @@ def test_a_canvas_s_context_is_clean_and_is_found(patcher: Patcher) -> None:
 def test_a_control_sees_the_whole_canvas(patcher: Patcher) -> None:
     sizes: list[int] = []
     clone, _ = forge.patched(patcher, Plan(canvas=canvas(reuse=4)))
-    hook = patcher.model.diffusion_model.input_blocks[0][0].register_forward_hook(lambda _, __, out: sizes.append(out.shape[-2]))
+    unet: Any = patcher.model.diffusion_model
+    hook = unet.input_blocks[0][0].register_forward_hook(lambda _, __, out: sizes.append(out.shape[-2]))
 
     def call(sigma: float, control: Any) -> None:
         wrapper, sigmas = clone.model_options[forge.WRAPPER], torch.full((2,), sigma)
