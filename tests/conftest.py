@@ -20,7 +20,7 @@ def _connect_on_this_machine(self: socket.socket, address: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # in this order: what a test patched is mended before its folder is cleared away
     monkeypatch.setattr(socket.socket, "connect", _connect_on_this_machine)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("REFONLY_MODELS_DIR", str(tmp_path / "models of the painter"))

@@ -68,7 +68,7 @@ def denoise(
     x = latents * scheduler.init_noise_sigma
     context = latents.new_zeros(chunks * x.shape[0], 1, unet.config.cross_attention_dim) if text is None else text
     extra = {"generator": generator} if "generator" in scheduler.step.__code__.co_varnames else {}
-    noise = Noise(scheduler.alphas_cumprod, prediction_of(scheduler.config.prediction_type))
+    noise = Noise(scheduler.alphas_cumprod, prediction_of(scheduler.config.prediction_type)) if plan.canvas else None
     with session(unet, plan, noise) as s:
         s.roles = guidance.roles
         for i, t in enumerate(scheduler.timesteps):

@@ -15,6 +15,7 @@ from lib_refonly.training import cli, vocabulary
 from lib_refonly.training.adapter import AdapterConfig
 from lib_refonly.training.base import BaseConfig, BaseTask
 from lib_refonly.training.latents import LatentSet, encode_all
+from lib_refonly.training.onepic import OnePicConfig
 from lib_refonly.training.refonly import RefOnlyConfig, RefOnlyTask, turned
 from lib_refonly.training.stylecode import StyleConfig
 from lib_refonly.training.vae import VaeConfig, VaeTask
@@ -193,5 +194,5 @@ def test_the_shipped_recipes_are_read(recipe: Path) -> None:
 
     tables = cli.read(recipe)
     cli.build(LoopConfig, tables["loop"], "loop")
-    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig, "adapter": AdapterConfig, "stylecode": StyleConfig}
+    kinds = {"vae": VaeConfig, "base": BaseConfig, "refonly": RefOnlyConfig, "adapter": AdapterConfig, "stylecode": StyleConfig, "onepic": OnePicConfig}
     cli.build(kinds[tables["run"]["kind"]], tables[tables["run"]["kind"]], tables["run"]["kind"])
