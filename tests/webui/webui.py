@@ -172,7 +172,7 @@ class WebUI:
     def hires(self, denoising: float) -> dict[str, Any]:
         """Settings of a hires fix that the host has an upscaler for."""
         latent = [one["name"] for one in self.ask("/sdapi/v1/latent-upscale-modes")]
-        upscaler = "Latent" if "Latent" in latent else next(one["name"] for one in self.ask("/sdapi/v1/upscalers") if one["name"] == "Lanczos")
+        upscaler = "Latent" if "Latent" in latent else "None"  # a host without latent ones enlarges pixels, plainly by this name
         wanted = {"enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 3, "denoising_strength": denoising, "hr_upscaler": upscaler}
         return wanted | ({"hr_additional_modules": ["Use same choices"]} if self.is_forge else {})
 
