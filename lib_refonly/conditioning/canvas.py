@@ -53,6 +53,12 @@ class CleanContext:
         if self.reuse < 1:
             raise BadSettings(f"The context is computed anew every {self.reuse} steps; that has to be 1 or more.")
 
+    def rows(self, like: Tensor) -> Tensor:
+        """x_0 for each row of a UNet call. Raises: BadSettings: the rows can't be shared out among the canvases."""
+        if len(like) % len(self.latents):
+            raise BadSettings(f"{len(self.latents)} canvases can't be shared out among the {len(like)} rows of one UNet call.")
+        return self.latents.to(like).repeat(len(like) // len(self.latents), 1, 1, 1)
+
     def clean(self, noisy: Tensor) -> Tensor:
         """`noisy` [rows, C or more, H, W] with the context put back. More channels than a latent's (an inpainting checkpoint's) are left alone.
 
@@ -62,10 +68,7 @@ class CleanContext:
         if noisy.shape[-2:] != self.target.shape:
             have, want = ("x".join(str(8 * side) for side in reversed(shape)) for shape in (noisy.shape[-2:], self.target.shape))
             raise BadSettings(f"The canvas is {want} px, but this pass paints {have} px. Take another sampler, and no hires fix.")
-        channels, rows = self.latents.shape[1], noisy.shape[0]
-        if rows % self.latents.shape[0]:
-            raise BadSettings(f"{self.latents.shape[0]} canvases can't be shared out among the {rows} rows of one UNet call.")
-        x_0 = self.latents.to(noisy).repeat(rows // self.latents.shape[0], 1, 1, 1)
+        channels, x_0 = self.latents.shape[1], self.rows(noisy)
         mixed = torch.where(self.target.to(noisy.device), noisy[:, :channels], x_0)
         return mixed if noisy.shape[1] == channels else torch.cat([mixed, noisy[:, channels:]], 1)
 

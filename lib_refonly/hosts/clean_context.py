@@ -55,12 +55,7 @@ class CanvasInjection:
         assert self._called is not None
         (sample, timestep), self._called = self._called, None
         target, channels = self.canvas.target.to(out.device), out.shape[1]
-        if self.noise is None:
-            context = out.new_zeros(())
-        else:
-            x_0 = self.canvas.latents.to(out)
-            x_0 = x_0.repeat(len(sample) // len(x_0), 1, 1, 1)
-            context = self.noise.that_finds(x_0, sample[:, :channels], timestep).to(out)
+        context = out.new_zeros(()) if self.noise is None else self.noise.that_finds(self.canvas.rows(sample), sample[:, :channels], timestep).to(out)
         box = None if self.reuse is None else self.reuse.end()
         if box is not None:
             whole = out.new_zeros(len(out), channels, *target.shape)

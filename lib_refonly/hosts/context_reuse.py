@@ -65,7 +65,7 @@ class ContextReuse:
         rows_before, kept = self._kept.get(self._number, (0, {}))
         exact = exact or store.impossible
         store.reading = not exact and self._step % self.every != 0 and rows_before == rows
-        store.keeping = not exact and not store.reading and self.every > 1
+        store.keeping = not exact and not store.reading
         if store.keeping:
             kept = {}
             self._kept[self._number] = rows, kept

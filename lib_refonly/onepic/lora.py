@@ -6,7 +6,6 @@ writes for SDXL. Each module carries its alpha; without it a WebUI would take it
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -119,12 +118,3 @@ def merged(unet: nn.Module, lows: Mapping[str, Low], strength: float = 1.0) -> I
     finally:
         for name, module in fits.items():
             module.weight.data = kept[name]
-
-
-def told(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What a LoRA of ours says of itself: task, layout, panels; empty for others."""
-    try:
-        value = json.loads(metadata.get("refonly_onepic", "{}"))
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

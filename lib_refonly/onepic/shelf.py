@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors import safe_open
+from typing import Any
 
 from lib_refonly.errors import BadModel
 from lib_refonly.models.registry import EMBEDDED, user_folder
-from lib_refonly.onepic.lora import told
+from lib_refonly.models.weights import read_header
 
 FOLDER = "onepic"
 """Of the embedded models, and of the painter's models folder."""
@@ -42,11 +42,19 @@ def loras(folders: Iterable[Path] | None = None) -> list[LoraFile]:
 
 def _read(path: Path) -> LoraFile | None:
     try:
-        with safe_open(path, "pt") as file:
-            about = told(file.metadata() or {})
-    except Exception:  # safetensors has an error of its own, and a file may vanish
+        about = told(read_header(path).metadata)
+    except (BadModel, OSError):
         return None
     return LoraFile(path, *(str(about.get(key, "")) for key in ("task", "layout", "title")))
+
+
+def told(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a LoRA of ours says of itself: task, layout, panels, title, size; empty for others."""
+    try:
+        value = json.loads(metadata.get("refonly_onepic", "{}"))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def find(name: str) -> LoraFile:

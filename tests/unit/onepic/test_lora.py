@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from lib_refonly.errors import BadModel
 from lib_refonly.onepic import lora
 from lib_refonly.onepic.lora import Low, merged, names, read, save
+from lib_refonly.onepic.shelf import told
 from tests.tiny_models import tiny_unet
 
 SDXL: dict[str, Any] = {
@@ -59,7 +60,7 @@ def test_a_round_trip(tmp_path: Path) -> None:
     lows = random_lows(unet)
     save(path, lows, {"refonly_onepic": '{"task": "x"}'})
     again, metadata = read(path)
-    assert lora.told(metadata) == {"task": "x"}
+    assert told(metadata) == {"task": "x"}
     assert again.keys() == lows.keys()
     for name, low in again.items():
         torch.testing.assert_close(low.change(), lows[name].change(), rtol=0, atol=2e-2)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.onepic import lora
+from lib_refonly.onepic.shelf import told
 from lib_refonly.training import panels
 from lib_refonly.training.base import BaseConfig, BaseTask
 from lib_refonly.training.cli import make_task, read
@@ -128,7 +129,7 @@ def test_a_run_ends_in_a_file_that_acts_as_it_was_trained(folders: dict[str, Pat
     run.train()
     (file,) = run.export().iterdir()
     lows, metadata = lora.read(file)
-    assert lora.told(metadata) == {"task": "colorize", "layout": "2x2", "panels": [list(row) for row in SQUARE.panels], "title": "A tested one", "size": 64}
+    assert told(metadata) == {"task": "colorize", "layout": "2x2", "panels": [list(row) for row in SQUARE.panels], "title": "A tested one", "size": 64}
     assert metadata["ss_network_dim"] == "4"
     assert {low.alpha for low in lows.values()} == {2.0}
     plain = OnePicTask(SQUARE, **folders).unet
