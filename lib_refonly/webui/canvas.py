@@ -30,6 +30,7 @@ class _Before:
 
     size: Size
     init_images: list[Any] | None
+    enable_hr: bool
 
 
 class Canvas:
@@ -51,11 +52,11 @@ class Canvas:
         if getattr(p, "image_mask", None) is not None:
             raise BadSettings("A ONE-PIC canvas and img2img's inpainting don't go together: brush the part inside its panel, in the ONE-PIC tab.")
         given = getattr(p, "init_images", None)
-        self._before = _Before((p.width, p.height), given)
+        self._before = _Before((p.width, p.height), given, bool(getattr(p, "enable_hr", False)))
         p.width, p.height = self.project.size
         if given and isinstance(given[0], Image.Image):
             p.init_images = [self._begun_as(given[0])]
-        if getattr(p, "enable_hr", False):
+        if self._before.enable_hr:
             p.enable_hr = False
             p.comment("ONE-PIC: hires fix is off, because a canvas is painted in one pass. Send the result to img2img or extras for more pixels.")
         if self._only is not None:
@@ -76,6 +77,8 @@ class Canvas:
             p.width, p.height = self._before.size
             if self._before.init_images is not None:
                 p.init_images = self._before.init_images
+            if self._before.enable_hr:
+                p.enable_hr = True
             self._before = None
 
     @property

@@ -109,8 +109,10 @@ def test_img2img_s_picture_is_what_the_target_begins_as(script: Any, sd_model: S
 def test_hires_fix_is_switched_off_and_said(script: Any, sd_model: SdModel) -> None:
     p = Processing(sd_model)
     p.enable_hr = True  # type: ignore[attr-defined]
-    paint(script, p, text(project()))
-    assert p.enable_hr is False  # type: ignore[attr-defined]
+    seen: list[bool] = []
+    paint(script, p, text(project()), networks=lambda p: seen.append(p.enable_hr))  # type: ignore[attr-defined]
+    assert seen == [False]
+    assert p.enable_hr is True  # type: ignore[attr-defined]
     assert any("hires fix is off" in said for said in p.comments)
 
 
