@@ -157,7 +157,7 @@ def launch_options(host: str, port: int, auth: str | None = None) -> dict[str, A
 def _head() -> str:
     """Style sheets and scripts, inline. (gradio's own `css` rewrites selectors, but not those inside media queries.)"""
     sheets = [path.read_text("utf-8") for path in (_ROOT / "style.css", Path(__file__).with_name("studio.css"))]
-    scripts = [(_ROOT / "javascript" / name).read_text("utf-8") for name in ("refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")]
+    scripts = [(_ROOT / "javascript" / name).read_text("utf-8") for name in ("refonly_stream.js", "refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")]
     return "".join(f"<style>{sheet}</style>" for sheet in sheets) + "".join(f"<script>{script}</script>" for script in scripts)
 
 
@@ -182,6 +182,7 @@ def build(
     import gradio as gr
 
     from lib_refonly.studio.desk import Desk
+    from lib_refonly.ui import shim
     from lib_refonly.ui.about_panel import build_about_panel
     from lib_refonly.ui.batch_panel import BatchEvents, build_batch_panel
     from lib_refonly.ui.colour_events import ColourEvents
@@ -196,6 +197,7 @@ def build(
     desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
     with gr.Blocks(title="RefOnly Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, 72 * _HOUR)) as page:
         gr.HTML(_HEADER, elem_id="studio-header")
+        shim.on(gr.Button(visible="hidden", elem_id="studio-listen").click, lambda: None)  # for refonly_stream.js
         with gr.Tabs(elem_id="studio-tabs"):
             with gr.Tab("Colour", id="colour"):
                 colour = build_colour_panel(found, _cards(found), choices(store))

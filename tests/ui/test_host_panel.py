@@ -145,6 +145,10 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
     pages: list[Any] = []
     errors: list[str] = []
 
+    def heard(error: str) -> None:
+        if not error.startswith("AbortError"):  # gradio 4 ends its own event stream so, and on a busy machine does not catch it
+            errors.append(error)
+
     def open_(dark: bool = False, enabled: bool = True) -> Panel:
         page = browser.new_page()
         pages.append(page)
@@ -152,9 +156,8 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.set_default_timeout(30_000)
         page.on("request", lambda request: None if request.url.startswith((host.address, "data:", "blob:")) else errors.append(request.url))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        # gradio 4 ends its own event stream by aborting it, and on a busy machine does not catch that.
-        page.on("pageerror", lambda error: None if str(error).startswith("AbortError") else errors.append(str(error)))
+        page.on("console", lambda message: heard(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: heard(str(error)))
         page.goto(host.address + ("?__theme=dark" if dark else ""))
         panel = Panel(page, "txt2img")
         page.wait_for_selector(f"{panel.prefix}-panel-checkbox")
