@@ -1,4 +1,5 @@
-// Pictures on their way inside a WebUI: from galleries and samples into the Reference Only panels, and from there to img2img.
+// On their way inside a WebUI: pictures from galleries and samples into the Reference Only panels and the ONE-PIC canvas, and from there to img2img;
+// and the canvas itself into a tab's panel.
 // The studio does not load this file. The zones' side of it is in refonly.js (window.refonlyGive).
 (() => {
   "use strict";
@@ -45,6 +46,47 @@
     if (place) await window.refonlyGive?.(place, await fileFrom(source, name));
   }
 
+  // --- the ONE-PIC page -------------------------------------------------------------------------------------------------------------------
+  const composer = () => byId("refonly-onepic-composer");
+
+  function showComposer() {
+    const name = window.localization?.["ONE-PIC"] ?? "ONE-PIC";
+    const tabs = document.querySelectorAll('#tabs > .tab-nav > button, #tabs [role="tab"]');
+    [...tabs].find((tab) => ["ONE-PIC", name].includes(tab.textContent.trim()))?.click();
+  }
+
+  const addressOf = (picture) => new Promise((done) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.readAsDataURL(picture);
+  });
+
+  // Into the first panel that is free; where none is, into the first that is not painted.
+  async function toCanvas(source) {
+    showComposer();
+    const panels = window.refonlyOnePic.state(composer()).panels;
+    const context = panels.map((panel, place) => ({ ...panel, place })).filter((panel) => panel.role === "context");
+    const panel = context.find((one) => !one.picture) ?? context[0];
+    if (panel) await window.refonlyOnePic.setPicture(composer(), panel.place + 1, await addressOf(await fileFrom(source, "panel")));
+  }
+
+  function write(id, text) {
+    const field = byId(id)?.querySelector("textarea, input");
+    if (!field) return;
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  // What the page sends: the canvas, and what belongs into a tab's own fields.
+  window.refonlyParcel = (text) => {
+    const { tab, canvas, prompt, negative } = JSON.parse(text);
+    write(`refonly-${tab}-canvas`, canvas);
+    if (prompt) write(`${tab}_prompt`, prompt);
+    if (negative) write(`${tab}_neg_prompt`, negative);
+    window[`switch_to_${tab}`]?.();
+    byId(`refonly-${tab}-canvas-row`)?.scrollIntoView({ block: "nearest" });
+  };
+
   // --- where a picture comes from ----------------------------------------------------------------------------------------------------------
   function chosenIn(gallery) {
     const box = byId(`${gallery}_gallery`);
@@ -84,7 +126,10 @@
       const source = chosenIn(gallery);
       if (source) toPanel(tab, part, source);
     };
-    addAfter(byId(`image_buttons_${gallery}`), ["→ RefOnly reference", send("reference")], ["→ RefOnly drawing", send("drawing")]);
+    addAfter(byId(`image_buttons_${gallery}`), ["→ RefOnly reference", send("reference")], ["→ RefOnly drawing", send("drawing")], ["→ ONE-PIC", () => {
+      const source = chosenIn(gallery);
+      if (source) toCanvas(source);
+    }]);
   }
 
   function underZone(zone, name) {
@@ -102,6 +147,7 @@
       document.head.append(style);
     }
     GALLERIES.forEach(underGallery);
+    underZone(byId("refonly-onepic-picture"), "result");
     for (const tab of TABS) {
       underZone(byId(`refonly-${tab}-drawing`), "drawing");
       document.querySelectorAll(`[id^="refonly-${tab}-unit-"][id$="-picture"]`).forEach((zone) => underZone(zone, "reference"));

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from lib_refonly.errors import BadModel
 from lib_refonly.models.registry import EMBEDDED, user_folder
 from lib_refonly.models.weights import read_header
+from lib_refonly.onepic.settings import AUTO, NONE
 
 FOLDER = "onepic"
 """Of the embedded models, and of the painter's models folder."""
@@ -20,14 +21,11 @@ FOLDER = "onepic"
 class LoraFile:
     """`task`, `layout`, `title`: what it was trained for; empty where the file does not say."""
 
+    name: str
     path: Path
     task: str
     layout: str
     title: str
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
 
 
 def loras(folders: Iterable[Path] | None = None) -> list[LoraFile]:
@@ -42,34 +40,42 @@ def loras(folders: Iterable[Path] | None = None) -> list[LoraFile]:
 
 def _read(path: Path) -> LoraFile | None:
     try:
-        about = told(read_header(path).metadata)
+        return described(path.stem, path, read_header(path).metadata)
     except (BadModel, OSError):
         return None
-    return LoraFile(path, *(str(about.get(key, "")) for key in ("task", "layout", "title")))
 
 
-def told(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What a LoRA of ours says of itself: task, layout, panels, title, size; empty for others."""
+def described(name: str, path: Path, metadata: Mapping[str, Any]) -> LoraFile:
+    """A LoRA with what its file's metadata say of it."""
+    about = told(metadata)
+    return LoraFile(name, path, *(str(about.get(key, "")) for key in ("task", "layout", "title")))
+
+
+def told(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a LoRA of ours says of itself: task, layout, panels, title, size; empty for others. A WebUI may have read the JSON already."""
+    value = metadata.get("refonly_onepic", "{}")
     try:
-        value = json.loads(metadata.get("refonly_onepic", "{}"))
+        value = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def find(name: str) -> LoraFile:
-    """Raises: BadModel: it is not installed."""
-    there = loras()
+def choose(task: str, layout: str, wanted: str, there: Sequence[LoraFile]) -> LoraFile | None:
+    """The LoRA that is wanted (`settings.OnePicPaintSettings.lora`) for a canvas of a task, if any.
+
+    Raises:
+        BadModel: it is not among those that are there.
+    """
+    if wanted == AUTO:
+        return next((file for file in there if task and file.task == task and file.layout == layout), None)
     for file in there:
-        if file.name == name:
+        if file.name == wanted:
             return file
+    if wanted in ("", NONE):
+        return None
     has = f"There is: {', '.join(file.name for file in there)}." if there else "There is none."
-    raise BadModel(f"The LoRA {name} is not installed. {has} LoRAs belong into the folder {FOLDER} of your models folder.")
-
-
-def made_for(task: str, layout: str) -> LoraFile | None:
-    """The LoRA for a task's canvas, if there is one."""
-    return next((file for file in loras() if task and file.task == task and file.layout == layout), None)
+    raise BadModel(f"The LoRA {wanted} is not installed. {has} LoRAs belong into the folder {FOLDER} of your models folder.")
 
 
 def bases() -> dict[str, Path]:

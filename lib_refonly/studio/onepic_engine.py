@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from lib_refonly.errors import BadModel
 from lib_refonly.onepic.project import Project
-from lib_refonly.onepic.settings import AUTO, NONE, OnePicPaintSettings
-from lib_refonly.onepic.shelf import LoraFile, bases, find, made_for
+from lib_refonly.onepic.settings import OnePicPaintSettings
+from lib_refonly.onepic.shelf import bases, choose, loras
 
 if TYPE_CHECKING:
     from lib_refonly.onepic.painter import Painted
@@ -23,6 +23,7 @@ class Result:
 
     painted: Painted
     lora: str
+    text: str = ""
 
 
 class OnePicEngine:
@@ -43,7 +44,8 @@ class OnePicEngine:
 
         project.check_ready()
         with self._lock:
-            base, file = self._loaded(settings.model), lora_for(project, settings)
+            file = choose(project.task, project.layout.name, settings.lora, loras())
+            base = self._loaded(settings.model)
             lows = read(file.path)[0] if file else None
             tell = None if on_step is None else lambda step, _: on_step(step, settings.steps)
             return Result(paint(base, project, settings, lows, on_step=tell), file.name if file else "")
@@ -59,10 +61,3 @@ class OnePicEngine:
             self._base = None
             self._base = TextToImage(there[name], *pick(self._wanted))
         return self._base
-
-
-def lora_for(project: Project, settings: OnePicPaintSettings) -> LoraFile | None:
-    """The LoRA that the settings ask for. Raises: BadModel: it is not installed."""
-    if settings.lora == AUTO:
-        return made_for(project.task, project.layout.name)
-    return None if settings.lora in ("", NONE) else find(settings.lora)

@@ -35,12 +35,14 @@ class Pictures(Protocol):
 
 
 class Result(Protocol):
-    """`lora`: the name of the one that was used, or ""."""
+    """`lora`: the name of the one that was used, or "". `text`: what the pictures say of themselves, where it is not for `infotext` to say."""
 
     @property
     def painted(self) -> Pictures: ...
     @property
     def lora(self) -> str: ...
+    @property
+    def text(self) -> str: ...
 
 
 class CanvasPainter(Protocol):
@@ -71,12 +73,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last event. targets: panel number (from 0) -> its picture. `lora`: the name of the one that was used, or "". `seconds`: without the waiting."""
+    """The last event. targets: panel number (from 0) -> its picture. `lora`, `text`: as `Result`'s. `seconds`: without the waiting."""
 
     targets: dict[int, Image.Image]
     canvas: Image.Image
     lora: str
     seconds: float
+    text: str = ""
 
 
 Event = Waiting | Step | Finished
@@ -112,7 +115,7 @@ def finished(painter: CanvasPainter, project: Project, settings: OnePicPaintSett
     """Paint here and now. Raises: whatever the painter finds wrong."""
     begun = time.monotonic()
     result = painter.paint(project, settings, on_step)
-    return Finished(dict(sorted(result.painted.targets.items())), result.painted.canvas, result.lora, time.monotonic() - begun)
+    return Finished(dict(sorted(result.painted.targets.items())), result.painted.canvas, result.lora, time.monotonic() - begun, result.text)
 
 
 def told(project: Project) -> dict[str, Any]:

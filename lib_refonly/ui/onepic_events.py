@@ -6,7 +6,8 @@ gets theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -46,6 +47,7 @@ from lib_refonly.ui.style_work import stop
 from lib_refonly.ui.troubles import explain, guarded
 
 Updates = dict[Any, Any]
+Parcel = Callable[[Project, OnePicPaintSettings], dict[str, Any]]
 _PART = "paint"
 
 _FIND = f"const root = (document.querySelector('gradio-app')?.shadowRoot ?? document).querySelector('#{COMPOSER}'), composer = window.refonlyOnePic;"
@@ -77,10 +79,11 @@ class OnePicEvents:
     Args:
         painter: the studio's engine, or a WebUI.
         choices: which checkpoints and LoRAs there are.
+        parcel: a canvas and what is asked for, as the tabs of a WebUI take them.
     """
 
-    def __init__(self, panel: OnePicPanel, painter: CanvasPainter, desk: Desk, choices: Choices) -> None:
-        self.panel, self.painter, self.desk, self.choices = panel, painter, desk, choices
+    def __init__(self, panel: OnePicPanel, painter: CanvasPainter, desk: Desk, choices: Choices, parcel: Parcel | None = None) -> None:
+        self.panel, self.painter, self.desk, self.choices, self.parcel = panel, painter, desk, choices, parcel
 
     # --- wiring ---------------------------------------------------------------------------------------------------------------------------------------
 
@@ -96,6 +99,7 @@ class OnePicEvents:
             _on(box.change, _REMEMBER, None, a.of_project, [])
         self._wire_canvas()
         self._wire_painting()
+        self._wire_sending()
 
     def _wire_canvas(self) -> None:
         p, c, model, message = self.panel, self.panel.canvas, self.panel.asked.form["model"], self.panel.work.message
@@ -110,6 +114,15 @@ class OnePicEvents:
         _on(work.go.click, _FLUSH, self.paint, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [*work.all, *p.easel.shown])
         shim.on(work.stop.click, lambda session: stop(session, _PART), [p.session], [work.stop], now=True)
         shim.on(p.easel.several.select, guarded(work.message)(self.pick), [p.session], [work.message, p.easel.picture, p.easel.save])
+
+    def _wire_sending(self) -> None:
+        p, a, sending = self.panel, self.panel.asked, self.panel.sending
+        if sending is None:
+            return
+        for tab, button in sending.buttons.items():
+            send = partial(guarded(p.work.message)(self.send), tab)
+            _on(button.click, _FLUSH, send, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [p.work.message, sending.parcel])
+        _on(sending.parcel.change, "window.refonlyParcel?.(values[0]);", None, [sending.parcel], [])
 
     # --- the canvas -----------------------------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +196,21 @@ class OnePicEvents:
         said = f"The result is in panel {into} now."
         return {self.panel.canvas.sent: replace(project, panels=tuple(panels)).written(), self.panel.work.message: markup.message(said, "done")}
 
+    def send(self, tab: str, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, *values: Any) -> Updates:
+        """A button that sends the canvas to a tab of the WebUI."""
+        project, settings = self._asked(text, prompt, negative, reuse, values)
+        project.check_ready()
+        assert self.parcel is not None
+        assert self.panel.sending is not None
+        session.sent += 1  # or the same canvas, sent again, would be no change
+        parcel = {"tab": tab, "number": session.sent} | self.parcel(project, settings)
+        said = markup.message(f"The canvas is in {tab}, under Reference Only's Stylecode.", "done")
+        return {self.panel.sending.parcel: json.dumps(parcel), self.panel.work.message: said}
+
+    def _asked(self, text: str, prompt: str, negative: str, reuse: float | None, values: Sequence[Any]) -> tuple[Project, OnePicPaintSettings]:
+        project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse or 1))
+        return project, self.panel.asked.form.read(values)
+
     # --- painting -------------------------------------------------------------------------------------------------------------------------------------
 
     def paint(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, *values: Any) -> Iterator[Updates]:
@@ -192,8 +220,7 @@ class OnePicEvents:
         yield off | {work.message: "", work.progress: markup.progress_line("Getting ready", 0)}
         end: Updates = {}
         try:
-            project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse or 1))
-            settings: OnePicPaintSettings = self.panel.asked.form.read(values)
+            project, settings = self._asked(text, prompt, negative, reuse, values)
             with closing(canvas_job(self.painter, project, settings, self.desk, job.stop)) as events:
                 for event in events:
                     if isinstance(event, Finished):
@@ -210,7 +237,7 @@ class OnePicEvents:
         several = len(event.targets) > 1
 
         def keep(picture: Image.Image, what: str, number: int | None = None) -> Path:
-            return session.keep(picture, f"onepic-{settings.seed}{what}", infotext(project, settings, event.lora, number))
+            return session.keep(picture, f"onepic-{settings.seed}{what}", event.text or infotext(project, settings, event.lora, number))
 
         targets = tuple((number, keep(one, f"-panel-{number + 1}" if several else "", number)) for number, one in event.targets.items())
         session.shown, session.index = Shown(targets, keep(event.canvas, "-canvas")), 0

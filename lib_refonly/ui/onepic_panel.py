@@ -29,6 +29,8 @@ FREE = ("Free canvas", "")
 """A canvas for no task: title and value."""
 TINY, TINY_SIDE = "tiny-base", 128
 """The embedded checkpoint, and the px of the panels that its LoRAs were trained with."""
+TABS = ("txt2img", "img2img")
+"""A WebUI's own tabs that paint."""
 _LONGEST_SEED = 2**32 - 1
 _HALF = 210
 """px; two dropdowns share a line where there is room for both."""
@@ -75,6 +77,7 @@ class OnePicSession(StyleSession):
         super().__init__()
         self.shown: Shown | None = None
         self.index = 0  # which of the shown targets
+        self.sent = 0  # how often the canvas went to another tab
         self.said: tuple[str, str, str, int] = (FIRST_TASK, "", "", 1)  # task, prompt, negative prompt and reuse, as the canvas' JSON had them last
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnePicSession:
@@ -128,6 +131,14 @@ class Easel:
 
 
 @dataclass
+class SendingPart:
+    """In a WebUI: the canvas goes to one of its own tabs. `buttons` by the tab's name. `parcel`: what goes, as JSON for javascript/refonly_send.js."""
+
+    buttons: dict[str, Any]
+    parcel: Any
+
+
+@dataclass
 class OnePicPanel:
     """Every component of the page that an event reads or writes."""
 
@@ -136,6 +147,7 @@ class OnePicPanel:
     asked: AskedPart
     work: Work
     easel: Easel
+    sending: SendingPart | None = None
 
 
 def build_onepic_panel(hosted: bool = False) -> OnePicPanel:
@@ -147,8 +159,9 @@ def build_onepic_panel(hosted: bool = False) -> OnePicPanel:
         with gr.Column(scale=5, min_width=320, elem_id="refonly-onepic-right", elem_classes=["refonly-section"]):
             asked = _asked(hosted)
             work = _work()
+            sending = _sending() if hosted else None
             easel = _easel()
-    return OnePicPanel(session, canvas, asked, work, easel)
+    return OnePicPanel(session, canvas, asked, work, easel, sending)
 
 
 # --- the canvas ---------------------------------------------------------------------------------------------------------------------------------------
@@ -265,6 +278,13 @@ def _work() -> Work:
         stop = gr.Button("Stop", interactive=False, elem_id="refonly-onepic-stop", scale=1, min_width=90)
     message = gr.HTML("", elem_id="refonly-onepic-message", elem_classes=["refonly-said"])
     return Work(go, stop, message, gr.HTML("", elem_id="refonly-onepic-progress", elem_classes=["refonly-said"]))
+
+
+def _sending() -> SendingPart:
+    with gr.Row(elem_id="refonly-onepic-send"):
+        buttons = {tab: gr.Button(f"Send the canvas to {tab}", size="sm", elem_id=f"refonly-onepic-to-{tab}") for tab in TABS}
+    with gr.Column(elem_classes=["refonly-onepic-wire"]):
+        return SendingPart(buttons, gr.Textbox("", label="Parcel", elem_id="refonly-onepic-parcel"))
 
 
 def _easel() -> Easel:

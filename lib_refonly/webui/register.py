@@ -15,4 +15,5 @@ def register() -> None:
     script_callbacks.on_ui_settings(options.add_options)
     script_callbacks.on_ui_tabs(tabs.build_tab)
     script_callbacks.on_ui_tabs(tabs.build_styles_tab)
+    script_callbacks.on_ui_tabs(tabs.build_onepic_tab)
     script_callbacks.on_app_started(api.add_routes)

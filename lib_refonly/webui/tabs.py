@@ -15,10 +15,13 @@ from lib_refonly.models.registry import EMBEDDED
 from lib_refonly.studio.desk import Desk
 from lib_refonly.stylecode import shelf
 from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
+from lib_refonly.ui.onepic_events import OnePicEvents
+from lib_refonly.ui.onepic_panel import Choices, build_onepic_panel
 from lib_refonly.ui.samples import find_samples
 from lib_refonly.ui.start_panel import Example, build_start_panel
 from lib_refonly.ui.style_events import StyleEvents
 from lib_refonly.ui.style_panel import build_style_panel
+from lib_refonly.webui.canvas_painter import HostCanvasPainter, listed, parcel
 from lib_refonly.webui.context import context
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
 from lib_refonly.webui.style_painter import HostPainter
@@ -52,6 +55,16 @@ def build_styles_tab() -> list[tuple[Any, str, str]]:
     for part in page.blocks.values():
         part.do_not_save_to_config = True  # type: ignore[attr-defined]
     return [(page, "Stylecodes", "refonly_styles")]
+
+
+def build_onepic_tab() -> list[tuple[Any, str, str]]:
+    """For the host's on_ui_tabs: the ONE-PIC page, on which the loaded checkpoint paints."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        panel = build_onepic_panel(hosted=True)
+        OnePicEvents(panel, HostCanvasPainter(), Desk(), Choices(list, listed), parcel).wire(page.load)
+    for part in page.blocks.values():
+        part.do_not_save_to_config = True  # type: ignore[attr-defined]
+    return [(page, "ONE-PIC", "refonly_onepic")]
 
 
 def with_adapters(shelf: Shelf) -> Beside:

@@ -63,7 +63,7 @@ class FakeCanvas:
         whole = Image.new("RGB", project.size, "white")
         for number, target in targets.items():
             whole.paste(target, project.layout.box(number, project.width, project.height)[:2])
-        return SimpleNamespace(painted=SimpleNamespace(targets=targets, canvas=whole), lora=self.lora)
+        return SimpleNamespace(painted=SimpleNamespace(targets=targets, canvas=whole), lora=self.lora, text="")
 
 
 @dataclass
@@ -555,10 +555,11 @@ class Painter:
         told = (project.prompt, settings.lora, len([one for one in project.panels if one.picture]))
         print("painted", *map(str, told), sep="|", flush=True)
         target = Image.new("RGB", (project.width, project.height), "teal")
-        return SimpleNamespace(painted=SimpleNamespace(targets={3: target}, canvas=Image.new("RGB", project.size)), lora="")
+        return SimpleNamespace(painted=SimpleNamespace(targets={3: target}, canvas=Image.new("RGB", project.size)), lora="", text="")
 with gr.Blocks(analytics_enabled=False) as page:
     panel = build_onepic_panel(hosted=True)
-    OnePicEvents(panel, Painter(), Desk(), Choices(lambda: (), lambda: [("My LoRA", "mine")])).wire(page.load)
+    parcel = lambda project, settings: {"canvas": project.written(), "prompt": f"{project.prompt}, {settings.lora}"}
+    OnePicEvents(panel, Painter(), Desk(), Choices(lambda: (), lambda: [("My LoRA", "mine")]), parcel).wire(page.load)
 read = lambda name: (host_page.ROOT / name).read_text("utf-8")
 scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_onepic.js", "refonly_onepic_model.js"))
 host_page._add_to_head(f"<style>{read('style.css')}</style>{scripts}")
@@ -626,3 +627,10 @@ def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tupl
     with page.expect_download() as waiting:
         page.click(".refonly-onepic-button[title='Save project']")
     assert json.loads(Path(waiting.value.path()).read_text("utf-8"))["prompt"] == "a cat"
+    page.evaluate("window.parcels = []; window.refonlyParcel = (text) => window.parcels.push(JSON.parse(text))")
+    for number in (1, 2):  # the same once more
+        page.click("#refonly-onepic-to-img2img")
+        page.wait_for_function("(number) => window.parcels.length === number", arg=number)
+    parcel = page.evaluate("window.parcels[1]")
+    assert (parcel["tab"], parcel["prompt"]) == ("img2img", "a cat, mine")
+    assert len([one for one in json.loads(parcel["canvas"])["panels"] if one["picture"]]) == 4

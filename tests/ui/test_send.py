@@ -161,6 +161,29 @@ def test_the_example_is_loaded_by_the_host(webui: Any) -> None:
     assert page.evaluate("window.checkpoint") == 'tiny "base".safetensors [0123]'
 
 
+def test_a_canvas_goes_into_a_tab(webui: Any) -> None:
+    fields = '<div id="refonly-img2img-canvas"><input></div><div id="img2img_prompt"><textarea>old</textarea></div>'
+    page = webui(f'{fields}<div id="img2img_neg_prompt"><textarea>kept</textarea></div><div id="refonly-img2img-canvas-row"></div>')
+    page.evaluate("window.heard = []; document.addEventListener('input', (event) => heard.push(event.target.value))")
+    page.evaluate("""refonlyParcel(JSON.stringify({ tab: "img2img", canvas: "{1}", prompt: "a cat <lora:x:1>", negative: "" }))""")
+    assert page.evaluate("window.heard") == ["{1}", "a cat <lora:x:1>"]
+    assert page.input_value("#img2img_neg_prompt textarea") == "kept"
+    assert page.evaluate("window.tab") == "img2img"
+
+
+def test_a_gallery_s_picture_goes_into_the_first_free_panel(webui: Any) -> None:
+    composer = '<div id="tabs"><div class="tab-nav"><button>txt2img</button><button onclick="window.tab = \'ONE-PIC\'"> ONE-PIC </button></div></div>'
+    page = webui(gallery("txt2img", data("red")) + composer + '<div id="refonly-onepic-composer"></div>')
+    page.evaluate("""window.refonlyOnePic = {
+        state: () => ({ panels: [{ role: "context", picture: "x" }, { role: "target" }, { role: "context", picture: null }] }),
+        setPicture: (root, number, address) => { window.put = [root.id, number, address]; },
+    }""")
+    page.click("#txt2img_results_panel button:has-text('→ ONE-PIC')")
+    page.wait_for_function("window.put")
+    assert page.evaluate("window.put") == ["refonly-onepic-composer", 3, data("red")]
+    assert page.evaluate("window.tab") == "ONE-PIC"
+
+
 def test_without_the_hosts_functions_nothing_breaks(webui: Any, samples: str) -> None:
     page = webui(samples + panel("txt2img") + installed("x"), host=False)
     page.locator("[data-refonly-try=txt2img]").first.click()

@@ -43,7 +43,7 @@ class FakeEngine:
         on_step(settings.steps, settings.steps)
         size = (project.width, project.height)
         targets = {number: Image.new("RGB", size, "teal") for number, panel in enumerate(project.panels) if panel.role == "target"}
-        return SimpleNamespace(painted=SimpleNamespace(targets=targets, canvas=Image.new("RGB", project.size, "navy")), lora=self.lora)
+        return SimpleNamespace(painted=SimpleNamespace(targets=targets, canvas=Image.new("RGB", project.size, "navy")), lora=self.lora, text="")
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Painter:
                 on_step(step + 1, settings.steps)
             self.steps += 1
         pictures = {number: Image.new("RGB", (project.width, project.height), "grey") for number in (3, 1)}
-        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine")
+        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine", text="")
 
 
 def free() -> Painter:

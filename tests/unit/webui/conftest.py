@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import base64
+import sys
+import types
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.refonly.loader import load_refonly, save_refonly
 from tests.contract.unets import WIDTH, diffusers_unet
 from tests.tiny_models import tiny_model
-from tests.unit.webui.fake_modules import SdModel, fake_modules
+from tests.unit.webui.fake_modules import Processing, SdModel, fake_modules, generate
 from tests.webui.checkpoints import random_image_encoder, random_ip_adapter
 
 SAMPLES = Path(__file__).resolve().parents[3] / "lib_refonly" / "assets" / "samples"
@@ -65,3 +68,35 @@ def reference() -> Image.Image:
 @pytest.fixture
 def asked(drawing: Image.Image, reference: Image.Image) -> dict[str, Any]:
     return {"enabled": True, "model": "tiny", "drawing": text_of(drawing), "units": [{"picture": text_of(reference)}]}
+
+
+@pytest.fixture
+def processing(host: Any, sd_model: SdModel, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The host's own way of painting: hooks in their order, the latent as a picture. Every `p` that was made."""
+    made: list[Any] = []
+
+    class Txt2Img(Processing):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(sd_model)
+            self.settings, self.scripts = settings, None
+            made.append(self)
+
+    def process_images(p: Any) -> Any:
+        latent, swallowed, _ = generate(p, p.scripts, [], RefOnlyScript.on_step)
+        assert swallowed == []
+        shown = ((latent[0, :3] * 20 + 128).clamp(0, 255)).byte().permute(1, 2, 0).numpy()
+        picture = Image.fromarray(shown).resize((8 * shown.shape[1], 8 * shown.shape[0]), Image.Resampling.NEAREST)
+        return types.SimpleNamespace(images=[picture], comments="\n".join(p.comments), infotexts=["as the host says it"])
+
+    for name, content in (
+        ("processing", {"StableDiffusionProcessingTxt2Img": Txt2Img, "process_images": process_images}),
+        ("call_queue", {"queue_lock": nullcontext()}),
+    ):
+        module = types.ModuleType(f"modules.{name}")
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    state = types.SimpleNamespace(begin=lambda job: None, end=lambda: None, sampling_step=0)
+    vars(host.shared).update(sd_model=sd_model, state=state)
+    from lib_refonly.webui.script import RefOnlyScript
+
+    return made

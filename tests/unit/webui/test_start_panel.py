@@ -175,7 +175,7 @@ def test_the_tab(a1111: Any) -> None:
     from lib_refonly.webui import register
 
     register.register()
-    build_tab, build_styles = a1111.callbacks["on_ui_tabs"]
+    build_tab, build_styles, build_onepic = a1111.callbacks["on_ui_tabs"]
     ((page, title, elem_id),) = build_tab()
     assert (title, elem_id) == ("RefOnly", "refonly")
     assert has(page, "refonly-start-install")
@@ -184,6 +184,10 @@ def test_the_tab(a1111: Any) -> None:
     assert (title, elem_id) == ("Stylecodes", "refonly_styles")
     assert has(styles, "refonly-styles")
     assert all(block.do_not_save_to_config for block in styles.blocks.values())
+    ((canvas, title, elem_id),) = build_onepic()
+    assert (title, elem_id) == ("ONE-PIC", "refonly_onepic")
+    assert has(canvas, "refonly-onepic-to-img2img")
+    assert all(block.do_not_save_to_config for block in canvas.blocks.values())
 
 
 def test_forge_is_not_offered_what_it_cannot_load(a1111: Any, monkeypatch: pytest.MonkeyPatch) -> None:
