@@ -1,7 +1,8 @@
 """ONE-PIC's LoRA: rank 32, alpha 4, on q, k and v of the UNet's self-attention (paper, section 4), as kohya's files name things.
 
 The names are ldm's (`lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q`): every WebUI finds them in a UNet of any depth, and they are what sd-scripts
-writes for SDXL. Each module carries its alpha; without it a WebUI would take it for the rank, and the LoRA would act eight times too strong.
+writes for SDXL. For SD 1.5 and 2 it writes diffusers' names; they are read too. Each module carries its alpha; without it a WebUI would take it for the rank,
+and the LoRA would act eight times too strong.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ def merged(unet: nn.Module, lows: Mapping[str, Low], strength: float = 1.0) -> I
         BadModel: made for a UNet of another shape.
     """
     known = names(unet)
+    known |= {_PREFIX + place.replace(".", "_"): place for place in known.values()}
     fits: dict[str, Any] = {name: unet.get_submodule(known[name]) for name in lows if name in known}
     wrong = [name for name in lows if name not in fits or fits[name].weight.shape != (lows[name].up.shape[0], lows[name].down.shape[1])]
     if wrong:

@@ -164,7 +164,7 @@ class OnePicEvents:
         project, found, note = Project.read(text), task_or_none(task), ""
         laid = replace(project, task="")
         if found is not None:
-            laid, left = carried(project, project_for(task, model), found)
+            laid, left = carried(project, project_for(task, model or self.choices.here()), found)
             many = f"{left} pictures have" if left > 1 else "1 picture has"
             note = f"{many} no place among these panels. Undo, above the canvas, brings everything back." if left else ""
         c, hint = self.panel.canvas, shim.update(placeholder=found.prompt_hint if found else "What the target shows")

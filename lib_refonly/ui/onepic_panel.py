@@ -40,10 +40,14 @@ Titled = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Choices:
-    """What can be chosen, as (title, name): asked anew whenever the page is opened. Without `bases` the host's own checkpoint paints."""
+    """What can be chosen, as (title, name): asked anew whenever the page is opened. Without `bases` the host's own checkpoint paints.
+
+    `here`: what `panel_size` knows the host's by.
+    """
 
     bases: Callable[[], Titled]
     loras: Callable[[], Titled]
+    here: Callable[[], str] = str
 
 
 def installed() -> Choices:

@@ -15,6 +15,7 @@ from lib_refonly.onepic.compose import composed
 from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
 from lib_refonly.onepic.shelf import LoraFile, choose, described
+from lib_refonly.ui.onepic_panel import TINY
 from lib_refonly.webui.host import host_of
 from lib_refonly.webui.own_painting import OnStep, paint, turn
 
@@ -76,6 +77,14 @@ def parcel(project: Project, settings: OnePicPaintSettings) -> dict[str, Any]:
     """
     wanted, _ = asked(project, settings)
     return {"canvas": project.written(), "prompt": wanted["prompt"], "negative": wanted["negative_prompt"]}
+
+
+def here() -> str:
+    """See `Choices.here`."""
+    from modules import sd_models
+
+    info = getattr(sd_models.model_data.sd_model, "sd_checkpoint_info", None)
+    return TINY if info is not None and TINY in Path(info.filename).name else ""
 
 
 def listed() -> list[tuple[str, str]]:

@@ -10,8 +10,10 @@ from typing import Any
 import gradio as gr
 
 from lib_refonly.errors import BadModel
+from lib_refonly.imaging.infotext import write_atomically
 from lib_refonly.models.offers import ADAPTERS, fetch, find_offer
 from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.onepic.shelf import FOLDER as LORAS
 from lib_refonly.studio.desk import Desk
 from lib_refonly.stylecode import shelf
 from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
@@ -21,7 +23,7 @@ from lib_refonly.ui.samples import find_samples
 from lib_refonly.ui.start_panel import Example, build_start_panel
 from lib_refonly.ui.style_events import StyleEvents
 from lib_refonly.ui.style_panel import build_style_panel
-from lib_refonly.webui.canvas_painter import HostCanvasPainter, listed, parcel
+from lib_refonly.webui.canvas_painter import HostCanvasPainter, here, listed, parcel
 from lib_refonly.webui.context import context
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
 from lib_refonly.webui.style_painter import HostPainter
@@ -61,7 +63,7 @@ def build_onepic_tab() -> list[tuple[Any, str, str]]:
     """For the host's on_ui_tabs: the ONE-PIC page, on which the loaded checkpoint paints."""
     with gr.Blocks(analytics_enabled=False) as page:
         panel = build_onepic_panel(hosted=True)
-        OnePicEvents(panel, HostCanvasPainter(), Desk(), Choices(list, listed), parcel).wire(page.load)
+        OnePicEvents(panel, HostCanvasPainter(), Desk(), Choices(list, listed, here), parcel).wire(page.load)
     for part in page.blocks.values():
         part.do_not_save_to_config = True  # type: ignore[attr-defined]
     return [(page, "ONE-PIC", "refonly_onepic")]
@@ -92,7 +94,7 @@ def may_point() -> bool:
 
 
 def install_example() -> str:
-    """Convert the example into the host's folder of checkpoints, and have it listed. Returns its name in the list.
+    """Convert the example into the host's folder of checkpoints, and have it listed, and its LoRAs too. Returns its name in the list.
 
     Raises:
         CannotWrite: disk full, no permission.
@@ -106,8 +108,21 @@ def install_example() -> str:
     chosen = shared.opts.data.get("sd_model_checkpoint")
     sd_models.list_models()
     shared.opts.data["sd_model_checkpoint"] = chosen  # under --ckpt, listing goes back to that one
+    _install_loras()
     listed = (info.title for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == out.resolve())
     return next(listed, out.name)
+
+
+def _install_loras() -> None:
+    """The example's ONE-PIC LoRAs, into the host's folder of LoRAs."""
+    from modules import shared
+
+    networks, folder = sys.modules.get("networks"), getattr(shared.cmd_opts, "lora_dir", None)
+    if networks is None or not folder:
+        return
+    for path in sorted((EMBEDDED / LORAS).glob("*.safetensors")):
+        write_atomically(Path(folder) / path.name, path.read_bytes())
+    networks.list_available_networks()
 
 
 def _download(name: str, report: Callable[[int, int], None], mirror: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,22 @@ def build_panels(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def build_canvases(arguments: argparse.Namespace) -> int:
+    """Make ONE-PIC's training set from the painter's own pictures. Raises: BadSettings: all that can't be trained from. CannotWrite."""
+    from lib_refonly.training.kohya.canvases import Canvases
+    from lib_refonly.training.panel_files import build
+
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", arguments.size)
+    if size is None:
+        raise BadSettings(f"--size {arguments.size}: say width and height, as 512x768.")
+    canvases = Canvases.named(arguments.panels, int(size[1]), int(size[2]), arguments.task, arguments.title)
+    count, notes = build(arguments.source, canvases, arguments.out, arguments.own)
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(f"{count} canvases in {arguments.out}")
+    return 0
+
+
 def encode_data(arguments: argparse.Namespace) -> int:
     """Encode a data set by a VAE."""
     from lib_refonly.training.latents import encode_all
@@ -169,6 +186,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     given = Path(arguments.model)
     if given.is_file() and arguments.drawings:
         return _evaluate_styles(arguments)
+    if given.is_dir() and arguments.base:
+        return _evaluate_onepic(arguments)
     if given.is_file() and arguments.base:
         from lib_refonly.training.evaluate_adapter import AdapterPainter
 
@@ -216,6 +235,27 @@ def _evaluate_styles(arguments: argparse.Namespace) -> int:
     save_png(arguments.out.with_suffix(".png"), sheet)
     print(text)
     return 0 if scoring.holds(codes, painted) else 1
+
+
+def _evaluate_onepic(arguments: argparse.Namespace) -> int:
+    from lib_refonly.imaging.infotext import save_png, write_atomically
+    from lib_refonly.refonly.text_to_image import TextToImage
+    from lib_refonly.training import evaluate_onepic as scoring
+
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    loras = [scoring.Trained.read(path) for path in sorted(Path(arguments.model).glob("*.safetensors"))]
+    if not loras:
+        raise BadSettings(f"{arguments.model} holds no LoRA.")
+    base = TextToImage(arguments.base)
+    scores, sheet = scoring.evaluate(base, loras, arguments.data, arguments.limit, arguments.seed, lambda way: bar.show(0, way))
+    bar.clear()
+    limit = f" --limit {arguments.limit}" if arguments.limit else ""
+    command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {arguments.model} --base {arguments.base} --seed {arguments.seed}{limit}"
+    text = scoring.report(arguments.base.name, scores, command)
+    write_atomically(arguments.out, text.encode())
+    save_png(arguments.out.with_suffix(".png"), sheet)
+    print(text)
+    return 0
 
 
 def _evaluate_base(arguments: argparse.Namespace) -> int:

@@ -80,6 +80,14 @@ def test_merged_is_added_and_taken_away_to_the_bit() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
 
 
+def test_diffusers_names_are_known_too() -> None:
+    unet, low = tiny_unet(), random_lows(tiny_unet())
+    with merged(unet, low):
+        wanted = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    with merged(unet, {f"lora_unet_{place.replace('.', '_')}": low[name] for name, place in names(unet).items()}):
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in unet.state_dict().items())
+
+
 def test_without_alpha_it_is_the_rank(tmp_path: Path) -> None:
     path = tmp_path / "b.safetensors"
     save(path, random_lows(tiny_unet()), {})

@@ -15,10 +15,12 @@ from torch import Tensor
 from lib_refonly.errors import BadSettings
 from lib_refonly.onepic import lora
 from lib_refonly.onepic.shelf import told
+from lib_refonly.refonly.text_to_image import TextToImage
 from lib_refonly.training import panels
 from lib_refonly.training.base import BaseConfig, BaseTask
 from lib_refonly.training.cli import make_task, read
 from lib_refonly.training.drawings.dataset import DrawingSet
+from lib_refonly.training.evaluate_onepic import WAYS, Trained, _compared, evaluate, report
 from lib_refonly.training.latents import encode_all
 from lib_refonly.training.loop import LoopConfig, Run
 from lib_refonly.training.onepic import OnePicConfig, OnePicTask
@@ -191,3 +193,35 @@ def test_the_recipes_build_their_task(recipe: Path, folders: dict[str, Path]) ->
 
 def test_there_is_a_recipe_for_every_demo() -> None:
     assert len(RECIPES) == 5
+
+
+def test_scores_tell_colours_from_places() -> None:
+    made = some_panels(255)
+    true, nearer = made["target"], np.roll(made["target"], 4, 1)
+    assert _compared(true, true) == (0, 0, 1)
+    moved = _compared(nearer, true)
+    grey = _compared(np.where(true == 255, true, 90).astype(np.uint8), true)
+    assert moved[2] < 0.9 < grey[2] == 1
+    assert 0 < moved[0] < grey[0]
+    assert 0 < moved[1] < grey[1]
+
+
+def test_loras_are_scored_on_held_out_panels(folders: dict[str, Path], tmp_path: Path) -> None:
+    task = OnePicTask(SQUARE, folders["data"], folders["base"])
+    task.export(tmp_path)
+    (trained,) = [Trained.read(path) for path in tmp_path.glob("*.safetensors")]
+    assert (trained.name, trained.task, trained.panels, trained.size) == ("tested", "colorize", SQUARE.panels, 64)
+    base = TextToImage(folders["base"])
+    scores, sheet = evaluate(base, [trained], folders["data"], limit=4)
+    by_way = {score.way: score for score in scores}
+    assert tuple(by_way) == WAYS
+    assert all(score.pictures == 4 for score in scores)
+    # Nothing is learnt yet: the LoRA is no change. What the context is, and how it is shown, is one.
+    assert replace(by_way["without"], way=WAYS[0]) == by_way[WAYS[0]]
+    for way in WAYS[2:]:
+        assert by_way[way].in_place != by_way[WAYS[0]].in_place
+    assert sheet.width > sheet.height / 2
+    assert "| tested | without | 4 |" in report("base", scores, "a command")
+    lora.save(tmp_path / "other.safetensors", trained.lows, {})
+    with pytest.raises(BadSettings, match="which panels"):
+        Trained.read(tmp_path / "other.safetensors")

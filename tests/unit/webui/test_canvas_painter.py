@@ -93,6 +93,18 @@ def test_a_host_without_loras(host: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert canvas_painter.loras() == []
 
 
+def test_the_example_checkpoint_is_known_by_its_file(host: Any) -> None:
+    from lib_refonly.webui.canvas_painter import here
+
+    for sd_model, name in (
+        (None, ""),
+        (types.SimpleNamespace(sd_checkpoint_info=types.SimpleNamespace(filename="/models/refonly-tiny-base.safetensors")), "tiny-base"),
+        (types.SimpleNamespace(sd_checkpoint_info=types.SimpleNamespace(filename="/tiny-base/other.safetensors")), ""),
+    ):
+        vars(host.sd_models).update(model_data=types.SimpleNamespace(sd_model=sd_model))
+        assert here() == name
+
+
 def test_several_targets_are_cut_from_the_whole_canvas(host: Any) -> None:
     from lib_refonly.webui.canvas_painter import pictures
 

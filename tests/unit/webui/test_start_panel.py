@@ -244,6 +244,18 @@ def test_adapters_are_listed_and_offered(a1111: Any, tmp_path: Path, monkeypatch
     assert card.state == "Damaged"
 
 
+def test_the_example_s_loras_come_with_it(a1111: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib_refonly.webui import tabs
+
+    looked: list[str] = []
+    monkeypatch.setitem(sys.modules, "networks", types.SimpleNamespace(list_available_networks=lambda: looked.append("looked")))
+    monkeypatch.setattr(a1111.shared.cmd_opts, "lora_dir", str(tmp_path / "Lora"), raising=False)
+    tabs.install_example()
+    there = {path.name for path in (tmp_path / "Lora").iterdir()}
+    assert there == {path.name for path in (EMBEDDED / "onepic").glob("*.safetensors")} != set()
+    assert looked == ["looked"]
+
+
 @pytest.mark.parametrize("by_flag", [True, False])
 def test_the_example_goes_where_the_host_looks_and_the_choice_stays(a1111: Any, tmp_path: Path, by_flag: bool) -> None:
     from lib_refonly.webui import tabs
