@@ -15,7 +15,7 @@ from lib_refonly.errors import PainterError
 from lib_refonly.imaging.infotext import write_atomically
 from lib_refonly.studio.bootstrap.handover import ROOT
 
-PARTS = ("imports", "unet", "studio")
+PARTS = ("imports", "unet", "onepic", "studio")
 SIZES = ("sd15", "sd21")
 _ABOUT = "Measure, and write docs/benchmarks.md. Parts that are not run keep their section. Exit code 1: a limit is missed."
 _EPILOG = """examples:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_whole, default=5, metavar="N", help="rounds of each part (default 5)")
     parser.add_argument("--threads", type=_whole, metavar="N", help="processor threads (default: torch's own choice)")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="UNets of the unet part (default: both)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the unet and studio parts (default cpu)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for all parts but imports (default cpu)")
     parser.add_argument("--model", default="tiny-refonly", help="of the studio part: a name of the model list, or a model folder")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", metavar="FOLDER", help="where the JSON files go")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md", metavar="FILE", help="the report")
@@ -113,12 +113,18 @@ def _measured(arguments: argparse.Namespace) -> Iterator[results.Result]:
         else:
             import torch
 
-            from benchmarks import studio
             from benchmarks.measure import Clock
 
-            _tell("studio")
+            _tell(part)
             clock = Clock.fitting(arguments.device, torch.get_num_threads())
-            yield studio.measure(arguments.model, arguments.device, arguments.rounds, clock.name)
+            if part == "onepic":
+                from benchmarks import context_reuse
+
+                yield context_reuse.measure(arguments.device, arguments.rounds, clock)
+            else:
+                from benchmarks import studio
+
+                yield studio.measure(arguments.model, arguments.device, arguments.rounds, clock.name)
 
 
 def _tell(what: str) -> None:
