@@ -79,10 +79,9 @@
 
   // What the page sends: the canvas, and what belongs into a tab's own fields.
   window.refonlyParcel = (text) => {
-    const { tab, canvas, prompt, negative } = JSON.parse(text);
+    const { tab, canvas, fields } = JSON.parse(text);
     write(`refonly-${tab}-canvas`, canvas);
-    if (prompt) write(`${tab}_prompt`, prompt);
-    if (negative) write(`${tab}_neg_prompt`, negative);
+    for (const [name, said] of Object.entries(fields)) if (said) write(`${tab}_${name}`, said);
     window[`switch_to_${tab}`]?.();
     byId(`refonly-${tab}-canvas-row`)?.scrollIntoView({ block: "nearest" });
   };

@@ -204,7 +204,7 @@ class OnePicEvents:
         assert self.panel.sending is not None
         session.sent += 1  # or the same canvas, sent again, would be no change
         parcel = {"tab": tab, "number": session.sent} | self.parcel(project, settings)
-        said = markup.message(f"The canvas is in {tab}, under Reference Only's Stylecode.", "done")
+        said = markup.message(f"The canvas is in {tab}, below Stylecode, with its prompt, steps and CFG scale. Press Generate there.", "done")
         return {self.panel.sending.parcel: json.dumps(parcel), self.panel.work.message: said}
 
     def _asked(self, text: str, prompt: str, negative: str, reuse: float | None, values: Sequence[Any]) -> tuple[Project, OnePicPaintSettings]:
@@ -303,8 +303,9 @@ def _summary(settings: OnePicPaintSettings, event: Finished) -> str:
 
 
 def _on(event: Callable[..., Any], script: str, fn: Any, inputs: list[Any], outputs: list[Any]) -> None:
-    """`shim.on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.)"""
-    whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs)}); }}"
+    """`shim.on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.) Without `fn`
+    what the script returns goes to the outputs, of which there are none."""
+    whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs) if fn else 0}); }}"
     made: Any = partial(event, **shim.supported(event, js=whole, _js=whole))
     made.replaced_event = getattr(event, "replaced_event", event)  # Forge's events are wrapped; the wrapped one says what it takes
     shim.on(made, fn, inputs, outputs or None)

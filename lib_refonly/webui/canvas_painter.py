@@ -70,13 +70,14 @@ def asked(project: Project, s: OnePicPaintSettings) -> tuple[dict[str, Any], str
 
 
 def parcel(project: Project, settings: OnePicPaintSettings) -> dict[str, Any]:
-    """For javascript/refonly_send.js: the canvas, and what belongs into a tab's own fields.
+    """For javascript/refonly_send.js: the canvas, and what belongs into a tab's own fields, by the ends of their ids.
 
     Raises:
         BadSettings, BadModel: as `HostCanvasPainter.paint`.
     """
     wanted, _ = asked(project, settings)
-    return {"canvas": project.written(), "prompt": wanted["prompt"], "negative": wanted["negative_prompt"]}
+    fields = {"prompt": wanted["prompt"], "neg_prompt": wanted["negative_prompt"], "steps": str(wanted["steps"]), "cfg_scale": f"{wanted['cfg_scale']:g}"}
+    return {"canvas": project.written(), "fields": fields}
 
 
 def here() -> str:

@@ -163,10 +163,12 @@ def test_the_example_is_loaded_by_the_host(webui: Any) -> None:
 
 def test_a_canvas_goes_into_a_tab(webui: Any) -> None:
     fields = '<div id="refonly-img2img-canvas"><input></div><div id="img2img_prompt"><textarea>old</textarea></div>'
-    page = webui(f'{fields}<div id="img2img_neg_prompt"><textarea>kept</textarea></div><div id="refonly-img2img-canvas-row"></div>')
+    fields += '<div id="img2img_neg_prompt"><textarea>kept</textarea></div><div id="img2img_steps"><input type="number"><input type="range"></div>'
+    page = webui(f'{fields}<div id="refonly-img2img-canvas-row"></div>')
     page.evaluate("window.heard = []; document.addEventListener('input', (event) => heard.push(event.target.value))")
-    page.evaluate("""refonlyParcel(JSON.stringify({ tab: "img2img", canvas: "{1}", prompt: "a cat <lora:x:1>", negative: "" }))""")
-    assert page.evaluate("window.heard") == ["{1}", "a cat <lora:x:1>"]
+    page.evaluate("""refonlyParcel(JSON.stringify(
+        { tab: "img2img", canvas: "{1}", fields: { prompt: "a cat <lora:x:1>", neg_prompt: "", steps: "20", other: "1" } }))""")
+    assert page.evaluate("window.heard") == ["{1}", "a cat <lora:x:1>", "20"]
     assert page.input_value("#img2img_neg_prompt textarea") == "kept"
     assert page.evaluate("window.tab") == "img2img"
 

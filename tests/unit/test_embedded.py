@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,17 @@ import torch
 from PIL import Image
 
 from lib_refonly.imaging.decode import open_picture
+from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.models.registry import EMBEDDED, ModelStore
+from lib_refonly.onepic import lora, shelf
+from lib_refonly.onepic.painter import paint
+from lib_refonly.onepic.project import Panel
+from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
+from lib_refonly.onepic.tasks import project_of, task_named
 from lib_refonly.refonly import convert
 from lib_refonly.refonly.loader import load_refonly
 from lib_refonly.refonly.settings import RefOnlySettings
+from lib_refonly.refonly.text_to_image import TextToImage
 from lib_refonly.studio.cli import DEFAULT_MODEL
 from lib_refonly.studio.engine import Engine
 from lib_refonly.studio.requests import ColorRequest, Reference
@@ -49,6 +58,29 @@ def test_the_samples_are_coloured_like_their_references() -> None:
     own, others = off.diagonal(), off[~np.eye(len(off), dtype=bool)].reshape(len(off), -1)
     assert (own < others.min(1)).mean() >= 0.8, off.round(1)
     assert own.mean() < others.mean() / 2, off.round(1)
+
+
+def test_each_onepic_lora_is_small_and_for_a_canvas_that_can_be_made() -> None:
+    files = shelf.loras([EMBEDDED / shelf.FOLDER])
+    assert {"colorize", "subject", "spatial-control", "try-on"} <= {file.task for file in files}
+    for file in files:
+        assert file.path.stat().st_size <= MEGABYTE
+        assert shelf.choose(file.task, file.layout, AUTO, files) == file
+        task_named(file.task)
+
+
+def test_a_canvas_is_coloured_like_its_reference() -> None:
+    pictures = [[png_bytes(open_picture(folder / f"{part}.png").resize((128, 128))) for part in ("reference", "lines")] for folder in SAMPLES[:4]]
+    base, lows = TextToImage(EMBEDDED / "tiny-base"), lora.read(shelf.loras([EMBEDDED / shelf.FOLDER])[0].path)[0]
+    empty = project_of(task_named("colorize"), 128, 128)
+    off = []
+    for reference, lines in pictures:
+        project = replace(empty, panels=(Panel(picture=reference), Panel(picture=lines), Panel(picture=lines), Panel(role="target")))
+        (painted,) = paint(base, project, OnePicPaintSettings(steps=12), lows).targets.values()
+        off.append([distance(painted, Image.open(BytesIO(other))) for other, _ in pictures])
+    own, others = np.diagonal(off), np.array(off)[~np.eye(len(off), dtype=bool)].reshape(len(off), -1)
+    assert (own < others.min(1)).mean() >= 0.75, np.round(off, 1)
+    assert own.mean() < 0.7 * others.mean(), np.round(off, 1)
 
 
 def distance(layer: Image.Image, reference: Image.Image) -> float:

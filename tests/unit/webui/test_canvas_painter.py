@@ -79,7 +79,8 @@ def test_which_lora_and_which_sampler(processing: list[Any]) -> None:
     assert asked(lora=NONE) == ("a cat", "Euler")
     assert asked(lora="other-size", lora_strength=0.5, sampler="PNDM") == ("a cat <lora:other-size:0.5>", "PLMS")
     assert asked(sampler="DPM++ 2M Karras")[1] == "DPM++ 2M Karras"
-    assert canvas_painter.parcel(PROJECT, SETTINGS) == {"canvas": PROJECT.written(), "prompt": "a cat <lora:ours:1>", "negative": "dark"}
+    fields = {"prompt": "a cat <lora:ours:1>", "neg_prompt": "dark", "steps": "3", "cfg_scale": "4"}
+    assert canvas_painter.parcel(PROJECT, SETTINGS) == {"canvas": PROJECT.written(), "fields": fields}
     with pytest.raises(BadModel, match="style is not installed"):
         asked(lora="style")
     with pytest.raises(BadSettings, match="no sampler UniPC"):
