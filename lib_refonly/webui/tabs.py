@@ -120,6 +120,7 @@ def _install_loras() -> None:
     networks, folder = sys.modules.get("networks"), getattr(shared.cmd_opts, "lora_dir", None)
     if networks is None or not folder:
         return
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for path in sorted((EMBEDDED / LORAS).glob("*.safetensors")):
         write_atomically(Path(folder) / path.name, path.read_bytes())
     networks.list_available_networks()

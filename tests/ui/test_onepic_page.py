@@ -595,13 +595,13 @@ def hosted(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iter
         page = browser.new_page()
         page.set_default_timeout(SLOW)
         page.set_viewport_size({"width": 1100, "height": 1000})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: None if str(error).startswith("AbortError") else errors.append(str(error)))  # gradio 4 ends its stream so
+        hurt: list[str] = []
+        page.on("pageerror", lambda error: None if str(error).startswith("AbortError") else hurt.append(str(error)))  # gradio 4 ends its stream so
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector(".refonly-onepic-panel")
         yield Page(page), server.stdout
         page.close()
-        assert errors == []
+        assert hurt == []
         server.kill()  # asked to close, gradio 3 may wait for the browser for ever
 
 
