@@ -62,7 +62,7 @@ def test_the_samples_are_coloured_like_their_references() -> None:
 
 def test_each_onepic_lora_is_small_and_for_a_canvas_that_can_be_made() -> None:
     files = shelf.loras([EMBEDDED / shelf.FOLDER])
-    assert {"colorize", "subject", "spatial-control", "try-on"} <= {file.task for file in files}
+    assert {"colorize", "subject", "try-on"} <= {file.task for file in files}
     for file in files:
         assert file.path.stat().st_size <= MEGABYTE
         assert shelf.choose(file.task, file.layout, AUTO, files) == file
