@@ -92,7 +92,7 @@ def test_a_pictures_code_is_made_shown_and_copied(styles: Callable[[], Any], pic
     page.click("#refonly-styles-make-go")
     code = wait_other_value(page, "code", "")
     assert read(code).form == "short"
-    assert code in page.inner_text("#refonly-styles-make-message")
+    page.wait_for_selector(f"#refonly-styles-make-message:has-text('{code}')")
     wait_value(page, "long", read(code).long)
     browser.grant_permissions(["clipboard-read", "clipboard-write"], origin=studio.address)
     page.click("#refonly-styles-code button")
