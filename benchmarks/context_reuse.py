@@ -16,8 +16,9 @@ from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import PainterError
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.onepic.compose import Painted
 from lib_refonly.onepic.lora import Low, merged, read
-from lib_refonly.onepic.painter import Painted, paint
+from lib_refonly.onepic.painter import paint
 from lib_refonly.onepic.project import Panel, Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
 from lib_refonly.onepic.shelf import choose, loras

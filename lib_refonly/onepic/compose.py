@@ -28,6 +28,14 @@ _STRIPES, _STRIPE = (64, 192), 8
 """Two greys that are mixed half and half into the target of a preview, and how many pixels wide each is."""
 
 
+@dataclass(frozen=True)
+class Painted:
+    """targets: panel number -> its picture. canvas: all panels, the painted ones among them."""
+
+    targets: dict[int, Image.Image]
+    canvas: Image.Image
+
+
 @dataclass(frozen=True, eq=False)
 class Composed:
     """panels: each [height, width, 3], as the model sees it. target: latent cells of 8 px, [rows * height / 8, columns * width / 8], True where

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from lib_refonly.conditioning.plan import Plan
-from lib_refonly.onepic.compose import Composed, composed
+from lib_refonly.onepic.compose import Composed, Painted, composed
 from lib_refonly.onepic.latents import cell, clean_context
 from lib_refonly.onepic.lora import Low, merged
 from lib_refonly.onepic.project import Project
@@ -19,14 +18,6 @@ from lib_refonly.onepic.settings import OnePicPaintSettings
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.refonly.text_to_image import TextToImage
-
-
-@dataclass(frozen=True)
-class Painted:
-    """targets: panel number -> its picture. canvas: all panels, the painted ones among them."""
-
-    targets: dict[int, Image.Image]
-    canvas: Image.Image
 
 
 @torch.no_grad()

@@ -13,13 +13,13 @@ from lib_refonly.onepic.settings import OnePicPaintSettings
 from lib_refonly.onepic.shelf import bases, choose, loras
 
 if TYPE_CHECKING:
-    from lib_refonly.onepic.painter import Painted
+    from lib_refonly.onepic.compose import Painted
     from lib_refonly.refonly.text_to_image import TextToImage
 
 
 @dataclass(frozen=True)
 class Result:
-    """`lora`: the name of the one that was used, or ""."""
+    """See `onepic_jobs.Result`."""
 
     painted: Painted
     lora: str

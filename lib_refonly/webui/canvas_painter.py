@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from PIL import Image
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.models.weights import read_header
-from lib_refonly.onepic.compose import composed
+from lib_refonly.onepic.compose import Painted, composed
 from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
 from lib_refonly.onepic.shelf import LoraFile, choose, described
+from lib_refonly.studio.onepic_engine import Result
 from lib_refonly.ui.onepic_panel import TINY
 from lib_refonly.webui.host import host_of
 from lib_refonly.webui.own_painting import OnStep, paint, turn
@@ -22,23 +22,6 @@ from lib_refonly.webui.own_painting import OnStep, paint, turn
 _SAMPLERS = {"PNDM": "PLMS"}
 """What a WebUI calls otherwise."""
 _KARRAS = " Karras"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """targets: panel number -> its picture. canvas: all panels, the painted ones among them."""
-
-    targets: dict[int, Image.Image]
-    canvas: Image.Image
-
-
-@dataclass(frozen=True)
-class Result:
-    """`text`: the parameters that the host writes into its pictures."""
-
-    painted: Pictures
-    lora: str
-    text: str
 
 
 class HostCanvasPainter:
@@ -121,12 +104,12 @@ def _fits(file: LoraFile) -> bool:
     return here == sorted(info.shape[1] for name, info in infos if name.endswith("attn1_to_q.lora_down.weight"))
 
 
-def pictures(project: Project, painted: Image.Image) -> Pictures:
+def pictures(project: Project, painted: Image.Image) -> Painted:
     """What the host handed out: the target panel where there is one, else the whole canvas."""
     targets = [number for number, panel in enumerate(project.panels) if panel.role == "target"]
     boxes = {number: project.layout.box(number, project.width, project.height) for number in targets}
     if painted.size == project.size:
-        return Pictures({number: painted.crop(box) for number, box in boxes.items()}, painted)
+        return Painted({number: painted.crop(box) for number, box in boxes.items()}, painted)
     canvas = composed(project).canvas
     canvas.paste(painted, boxes[targets[0]][:2])
-    return Pictures({targets[0]: painted}, canvas)
+    return Painted({targets[0]: painted}, canvas)

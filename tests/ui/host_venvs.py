@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lib_refonly.errors import Offline, PainterError
 from lib_refonly.studio.bootstrap import environment
@@ -46,6 +51,27 @@ def python_with_gradio(version: str) -> Path:
                 shutil.rmtree(old)
             _make(place, pins)
     return venv_python(place)
+
+
+@contextmanager
+def page_of(python: Path, code: str, log: Path, *words: str, patience: float = 240) -> Iterator[tuple[str, Any]]:
+    """A page that `code` serves under `python`: its address, and the lines that it prints. argv: the port, this project's folder, `words`. The code prints
+    "ready" when the page is up. It is killed at the end: asked to close, gradio 3 may wait for the browser for ever."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(python), "-c", code, str(port), str(ROOT), *words]
+    with log.open("w") as errors, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
+        assert server.stdout is not None
+        watch = threading.Timer(patience, server.kill)
+        watch.start()
+        try:
+            ready = any(line.startswith("ready") for line in server.stdout)
+            watch.cancel()
+            assert ready, f"the page did not start:\n{log.read_text()}"
+            yield f"http://127.0.0.1:{port}/", server.stdout
+        finally:
+            server.kill()
 
 
 def _make(place: Path, pins: Path) -> None:

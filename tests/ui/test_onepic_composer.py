@@ -9,10 +9,7 @@ import base64
 import io
 import json
 import random
-import socket
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from PIL import Image
 from lib_refonly.onepic.compose import composed
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import CELL, Panel, Project, blank
-from tests.ui.host_venvs import NotHere, python_with_gradio
+from tests.ui.host_venvs import NotHere, page_of, python_with_gradio
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ("refonly_onepic.js", "refonly_onepic_model.js")  # as hosts load them: by their names
@@ -1111,28 +1108,15 @@ def gradio_page(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) ->
         python = python_with_gradio(request.param) if request.param else Path(sys.executable)
     except NotHere as why:
         pytest.skip(str(why))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path / "log.txt"
-    command = [str(python), "-c", _PAGE, str(port), str(ROOT), blank(Layout(1, 3), 384).written()]
-    with log.open("w") as errors, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
-        assert server.stdout is not None
-        watch = threading.Timer(180, server.kill)
-        watch.start()
-        ready = any(line.startswith("ready") for line in server.stdout)
-        watch.cancel()
-        assert ready, f"the page did not start:\n{log.read_text()}"
+    with page_of(python, _PAGE, tmp_path / "log.txt", blank(Layout(1, 3), 384).written()) as (address, _):
         page = browser.new_page()
         one = Composer(page)
         page.set_viewport_size({"width": 900, "height": 1000})
-        page.goto(f"http://127.0.0.1:{port}/")
+        page.goto(address)
         page.wait_for_selector(".refonly-onepic-panel", timeout=60_000)
         yield one
-        errors_ = one.errors
         page.close()
-        server.kill()  # asked to close, gradio 3 may wait for the browser for ever
-        assert errors_ == []
+    assert one.errors == []
 
 
 def test_gradio_gets_what_is_seen_and_shows_what_it_sends(gradio_page: Composer) -> None:

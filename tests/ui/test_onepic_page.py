@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +28,7 @@ from lib_refonly.onepic.tasks import TASKS, task_named
 from lib_refonly.stylecode.library import Library
 from tests.ui.conftest import Studio
 from tests.ui.fakes import FakeStore, FlatEngine, SquarePainter
-from tests.ui.host_venvs import NotHere, python_with_gradio
+from tests.ui.host_venvs import NotHere, page_of, python_with_gradio
 from tests.ui.test_page import downloaded, luminance, set_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -580,29 +578,18 @@ def hosted(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iter
         python = Path(sys.executable) if version == "here" else python_with_gradio(version)
     except NotHere as why:
         pytest.skip(str(why))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path / "log.txt"
-    command = [str(python), "-c", _HOSTED, str(port), str(ROOT), *(["--wrapped-events"] if "Forge" in request.param else [])]
-    with log.open("w") as errors, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
-        assert server.stdout is not None
-        watch = threading.Timer(240, server.kill)
-        watch.start()
-        ready = any(line.startswith("ready") for line in server.stdout)
-        watch.cancel()
-        assert ready, f"the page did not start:\n{log.read_text()}"
+    words = ["--wrapped-events"] if "Forge" in request.param else []
+    with page_of(python, _HOSTED, tmp_path / "log.txt", *words) as (address, lines):
         page = browser.new_page()
         page.set_default_timeout(SLOW)
         page.set_viewport_size({"width": 1100, "height": 1000})
         hurt: list[str] = []
         page.on("pageerror", lambda error: None if str(error).startswith("AbortError") else hurt.append(str(error)))  # gradio 4 ends its stream so
-        page.goto(f"http://127.0.0.1:{port}/")
+        page.goto(address)
         page.wait_for_selector(".refonly-onepic-panel")
-        yield Page(page), server.stdout
+        yield Page(page), lines
         page.close()
-        assert hurt == []
-        server.kill()  # asked to close, gradio 3 may wait for the browser for ever
+    assert hurt == []
 
 
 def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tuple[Page, Any], pictures: dict[str, Path]) -> None:
