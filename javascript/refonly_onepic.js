@@ -353,7 +353,10 @@
 
     at(node) { return Number(node.closest?.(".refonly-onepic-panel")?.dataset.at ?? -1); }
 
-    later() { this.frame ??= requestAnimationFrame(() => this.render()); }
+    later() {
+      this.grid.setAttribute("aria-busy", "true");
+      this.frame ??= requestAnimationFrame(() => this.render());
+    }
 
     render() {
       cancelAnimationFrame(this.frame);
@@ -368,6 +371,7 @@
       this.renderPanelTools(state.panels[this.editor.selected]);
       state.panels.forEach((panel, at) => this.renderCell(panel, at));
       if (this.editor.sees) this.drawSeen(state);
+      this.grid.setAttribute("aria-busy", String(this.editor.bitmaps.waiting(state)));
     }
 
     renderDocument(state) {

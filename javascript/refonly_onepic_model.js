@@ -382,6 +382,8 @@
 
     all(state) { return state.panels.flatMap((panel) => [this.picture(panel.picture), this.mask(panel.mask)]).filter(Boolean); }
 
+    waiting(state) { return this.all(state).some((entry) => !entry.ready && !entry.broken); }
+
     async wait(state) { await Promise.all(this.all(state).map((entry) => entry.done)); }
 
     tidy(state) {

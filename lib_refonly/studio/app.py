@@ -157,8 +157,8 @@ def launch_options(host: str, port: int, auth: str | None = None) -> dict[str, A
 def _head() -> str:
     """Style sheets and scripts, inline. (gradio's own `css` rewrites selectors, but not those inside media queries.)"""
     sheets = [path.read_text("utf-8") for path in (_ROOT / "style.css", Path(__file__).with_name("studio.css"))]
-    own, shared = [Path(__file__).with_name("stream.js")], ("refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")
-    scripts = [path.read_text("utf-8") for path in (*own, *(_ROOT / "javascript" / name for name in shared))]
+    names = ("refonly_stream.js", "refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")
+    scripts = [(_ROOT / "javascript" / name).read_text("utf-8") for name in names]
     return "".join(f"<style>{sheet}</style>" for sheet in sheets) + "".join(f"<script>{script}</script>" for script in scripts)
 
 
@@ -198,7 +198,7 @@ def build(
     desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
     with gr.Blocks(title="RefOnly Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, 72 * _HOUR)) as page:
         gr.HTML(_HEADER, elem_id="studio-header")
-        shim.on(gr.Button(visible="hidden", elem_id="studio-listen").click, lambda: None)  # for stream.js
+        shim.listener()
         with gr.Tabs(elem_id="studio-tabs"):
             with gr.Tab("Colour", id="colour"):
                 colour = build_colour_panel(found, _cards(found), choices(store))

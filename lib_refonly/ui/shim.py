@@ -139,6 +139,11 @@ def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Any = None, ou
     return event(fn, inputs=inputs, outputs=outputs, **options)
 
 
+def listener() -> None:
+    """The hidden button that javascript/refonly_stream.js presses. One on a page, however many panels it has."""
+    on(gr.Button(elem_id="refonly-listen", elem_classes=["refonly-hidden"]).click, lambda: None)
+
+
 def update(**values: Any) -> Any:
     """Change a component's properties."""
     return gr.update(**values)

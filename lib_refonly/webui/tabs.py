@@ -16,6 +16,7 @@ from lib_refonly.models.registry import EMBEDDED
 from lib_refonly.onepic.shelf import FOLDER as LORAS
 from lib_refonly.studio.desk import Desk
 from lib_refonly.stylecode import shelf
+from lib_refonly.ui import shim
 from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
 from lib_refonly.ui.onepic_events import OnePicEvents
 from lib_refonly.ui.onepic_panel import Choices, build_onepic_panel
@@ -42,6 +43,7 @@ def build_tab() -> list[tuple[Any, str, str]]:
     beside = with_adapters(shelf)
     example = Example(install_example, _FORGE if "modules_forge" in sys.modules else "")
     with gr.Blocks(analytics_enabled=False) as page:
+        shim.listener()
         panel = build_start_panel(shelf.store, beside, find_samples(EMBEDDED / "samples"), example, may_point())
         ModelsEvents(panel.models, shelf.store, beside, _download).wire(page.load)
     for part in page.blocks.values():

@@ -18,6 +18,8 @@ _CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chr
 _ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
 _CAMERA = "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 """Chromium's own test camera: a moving pattern, and nobody is asked."""
+_PATIENCE = 120_000
+"""Milliseconds. A busy machine does not make a page wrong."""
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,9 @@ def browser() -> Iterator[Any]:
         pytest.skip("page tests need chromium (apt install chromium)")
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=f"{_ARGUMENTS} {_CAMERA}".split())
-        yield chromium.new_context(accept_downloads=True)  # one for all tests: its cache spares loading the scripts again
+        context = chromium.new_context(accept_downloads=True)  # one for all tests: its cache spares loading the scripts again
+        context.set_default_timeout(_PATIENCE)
+        yield context
         chromium.close()
 
 
@@ -82,7 +86,6 @@ def open_page(browser: Any, studio: Studio) -> Iterator[Callable[..., Any]]:
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.set_default_timeout(30_000)
         page.on("request", lambda request: None if request.url.startswith((studio.address, "data:", "blob:")) else foreign.append(request.url))
         page.goto(studio.address)
         page.wait_for_selector("#refonly-go")

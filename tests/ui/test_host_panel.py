@@ -154,7 +154,6 @@ def open_panel(browser: Any, host: Host) -> Iterator[OpenPanel]:
         pages.append(page)
         page.set_viewport_size({"width": 1000, "height": 1400})
         page.emulate_media(color_scheme="dark" if dark else "light")
-        page.set_default_timeout(30_000)
         page.on("request", lambda request: None if request.url.startswith((host.address, "data:", "blob:")) else errors.append(request.url))
         page.on("console", lambda message: heard(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: heard(str(error)))

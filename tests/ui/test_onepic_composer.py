@@ -57,12 +57,14 @@ class Composer:
         self.drawn()
 
     def drawn(self) -> None:
-        """Until small pictures are decoded and the page has drawn them: some frames later."""
+        """Until all pictures are decoded and the page shows the state as it is now."""
         self.page.evaluate("""async () => {
-            for (let i = 0; i < 3; i++) await new Promise((done) => setTimeout(() => requestAnimationFrame(done), 20));
+            const grid = document.querySelector(".refonly-onepic-grid");
+            do await new Promise(requestAnimationFrame); while (grid.getAttribute("aria-busy") === "true");
         }""")
 
     def cell(self, at: int) -> Any:
+        self.drawn()
         return self.page.locator(".refonly-onepic-panel").nth(at)
 
     def button(self, name: str) -> Any:
@@ -87,7 +89,7 @@ class Composer:
         return self.page.inner_text(".refonly-onepic-status")
 
     def says(self, text: str) -> None:
-        self.page.wait_for_function("(text) => document.querySelector('.refonly-onepic-status').textContent.includes(text)", arg=text, timeout=10_000)
+        self.page.wait_for_function("(text) => document.querySelector('.refonly-onepic-status').textContent.includes(text)", arg=text)
 
     def point(self, at: int, x: float, y: float) -> tuple[float, float]:
         """Where on the page a share (0..1) of a panel's sides is."""
@@ -219,7 +221,6 @@ def composer(browser: Any) -> Iterator[OpenComposer]:
         page = browser.new_page()
         one = Composer(page)
         opened.append(one)
-        page.set_default_timeout(10_000)
         page.set_viewport_size({"width": width, "height": height})
         page.goto((ROOT / "tests/ui/onepic_page.html").as_uri())
         page.add_style_tag(path=str(ROOT / "style.css"))
@@ -690,6 +691,7 @@ def test_roles_fit_and_copies(composer: OpenComposer) -> None:
     one.page.click(".refonly-onepic-menu .refonly-onepic-button:text-is('Panel 4')")
     assert one.panel(3)["picture"] == copies[0]["picture"]
     assert one.panel(3)["role"] == "target"
+    one.drawn()
     assert not one.page.is_visible("text=All context panels")
     one.page.select_option("select[aria-label=Fit]", "stretch")
     assert (one.panel(0)["fit"], one.panel(0)["x"]) == ("stretch", 0)
@@ -733,6 +735,7 @@ def test_layouts_and_sizes(composer: OpenComposer) -> None:
     assert one.state()["layout"] == {"rows": 4, "columns": 2}  # 9 panels at most
     one.page.select_option("[aria-label=Columns]", "4")
     assert one.state()["layout"] == {"rows": 2, "columns": 4}
+    one.drawn()
     assert one.page.locator(".refonly-onepic-panel").count() == 8
     one.page.fill("[aria-label='Panel width, px']", "387")
     one.page.keyboard.press("Tab")
@@ -1082,15 +1085,17 @@ _PAGE = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from tests.ui import host_page
+from lib_refonly.ui import shim
 import gradio as gr
 with gr.Blocks(analytics_enabled=False) as page:
+    shim.listener()
     gr.HTML('<div id="composer" class="refonly-onepic" data-target="#project" data-source="#pushed"></div>')
     project, pushed = (gr.Textbox(elem_id=name, elem_classes=["refonly-onepic-wire"]) for name in ("project", "pushed"))
     go, push, got = gr.Button("Go", elem_id="go"), gr.Button("Push", elem_id="push"), gr.Textbox(elem_id="got")
     go.click(lambda text: text, [project], [got])
     push.click(lambda: sys.argv[3], None, [pushed])
 read = lambda name: (host_page.ROOT / name).read_text("utf-8")
-scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_onepic.js", "refonly_onepic_model.js"))
+scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_stream.js", "refonly_onepic.js", "refonly_onepic_model.js"))
 host_page._add_to_head(f"<style>{read('style.css')}</style>{scripts}")
 page.queue()
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), prevent_thread_lock=True, quiet=True, share=False)
@@ -1113,7 +1118,7 @@ def gradio_page(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) ->
         one = Composer(page)
         page.set_viewport_size({"width": 900, "height": 1000})
         page.goto(address)
-        page.wait_for_selector(".refonly-onepic-panel", timeout=60_000)
+        page.wait_for_selector(".refonly-onepic-panel")
         yield one
         page.close()
     assert one.errors == []

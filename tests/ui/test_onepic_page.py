@@ -33,8 +33,6 @@ from tests.ui.test_page import downloaded, luminance, set_number
 
 ROOT = Path(__file__).resolve().parents[2]
 OpenPage = Callable[..., Any]
-SLOW = 120_000
-"""Milliseconds. A busy machine does not make the page wrong."""
 COLOURS = ("teal", "orange", "purple")
 
 
@@ -213,7 +211,6 @@ def onepic(open_page: OpenPage, studio: CanvasStudio, models: Path, monkeypatch:
 
     def open_(**how: Any) -> Page:
         page = open_page(**how)
-        page.set_default_timeout(SLOW)
         page.get_by_role("tab", name="ONE-PIC", exact=True).click()
         one = Page(page)
         page.wait_for_selector(".refonly-onepic-panel")
@@ -542,6 +539,7 @@ import gradio as gr
 from types import SimpleNamespace
 from PIL import Image
 from lib_refonly.studio.desk import Desk
+from lib_refonly.ui import shim
 from lib_refonly.ui.onepic_events import OnePicEvents
 from lib_refonly.ui.onepic_panel import Choices, build_onepic_panel
 if "--wrapped-events" in sys.argv:
@@ -555,11 +553,12 @@ class Painter:
         target = Image.new("RGB", (project.width, project.height), "teal")
         return SimpleNamespace(painted=SimpleNamespace(targets={3: target}, canvas=Image.new("RGB", project.size)), lora="", text="")
 with gr.Blocks(analytics_enabled=False) as page:
+    shim.listener()
     panel = build_onepic_panel(hosted=True)
     parcel = lambda project, settings: {"canvas": project.written(), "prompt": f"{project.prompt}, {settings.lora}"}
     OnePicEvents(panel, Painter(), Desk(), Choices(lambda: (), lambda: [("My LoRA", "mine")]), parcel).wire(page.load)
 read = lambda name: (host_page.ROOT / name).read_text("utf-8")
-scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_onepic.js", "refonly_onepic_model.js"))
+scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_stream.js", "refonly_onepic.js", "refonly_onepic_model.js"))
 host_page._add_to_head(f"<style>{read('style.css')}</style>{scripts}")
 page.queue()
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), prevent_thread_lock=True, quiet=True, share=False)
@@ -581,7 +580,6 @@ def hosted(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iter
     words = ["--wrapped-events"] if "Forge" in request.param else []
     with page_of(python, _HOSTED, tmp_path / "log.txt", *words) as (address, lines):
         page = browser.new_page()
-        page.set_default_timeout(SLOW)
         page.set_viewport_size({"width": 1100, "height": 1000})
         hurt: list[str] = []
         page.on("pageerror", lambda error: None if str(error).startswith("AbortError") else hurt.append(str(error)))  # gradio 4 ends its stream so

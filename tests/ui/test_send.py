@@ -85,7 +85,7 @@ def webui(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 def given(page: Any, elem_id: str) -> str:
     """The picture that a zone was given, as data: text."""
-    page.wait_for_function("(id) => document.getElementById(id).dataset.given", arg=elem_id, timeout=5000)
+    page.wait_for_function("(id) => document.getElementById(id).dataset.given", arg=elem_id)
     return "data:image/png;base64," + page.evaluate("(id) => document.getElementById(id).dataset.given", elem_id)
 
 

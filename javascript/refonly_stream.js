@@ -1,4 +1,4 @@
-// gradio (6.31 too) takes its event stream for open until it has read the server's last word on it, "close_stream". What is asked for in between is
+// gradio from 4 on (6.31 too) takes its event stream for open until it has read the server's last word on it, "close_stream". What is asked for in between is
 // never answered: the server has left, and the page asks for no new stream. The hidden button's event makes it ask for one, and the answer comes with it.
 (() => {
   "use strict";
@@ -11,7 +11,7 @@
     stream = mine;
     signal?.addEventListener("abort", () => {
       if (stream === mine) stream = null;
-      if (mine.asked) setTimeout(() => stream ?? document.getElementById("studio-listen")?.click(), SOON);
+      if (mine.asked) setTimeout(() => stream ?? document.getElementById("refonly-listen")?.click(), SOON);
     });
   }
 
