@@ -53,8 +53,7 @@ def main(port: int, wrapped_events: bool) -> None:
             generate.click(_received, panels[tab].inputs, [received])
             # What A1111's "read generation parameters" does to a panel: updates from outside, of pictures too.
             paste.click(_pasted, None, [*(panels[tab].form[name] for name in PASTED), panels[tab].units[0][0]])
-    scripts = "".join(f"<script>{(ROOT / 'javascript' / name).read_text('utf-8')}</script>" for name in ("refonly.js", "refonly_stream.js"))
-    _add_to_head(f"<style>{(ROOT / 'style.css').read_text('utf-8')}{_LOOKS}</style>{scripts}")
+    _add_to_head(f"{looks_and_scripts('refonly.js', 'refonly_stream.js')}<style>{_LOOKS}</style>")
     page.queue()
     looks = shim.supported(page.launch, theme=theme) if "theme" not in shim.supported(gr.Blocks.__init__, theme=theme) else {}
     page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True, quiet=True, share=False, **looks)
@@ -71,6 +70,12 @@ def _described(component: Any) -> dict[str, Any]:
 
 
 # --- what the WebUI brings ----------------------------------------------------------------------------------------------------------------------------
+
+
+def looks_and_scripts(*names: str) -> str:
+    """The extension's style sheet, and those of its scripts."""
+    scripts = (f"<script>{(ROOT / 'javascript' / name).read_text('utf-8')}</script>" for name in names)
+    return f"<style>{(ROOT / 'style.css').read_text('utf-8')}</style>" + "".join(scripts)
 
 
 def _add_to_head(html: str) -> None:

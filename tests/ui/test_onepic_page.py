@@ -557,9 +557,7 @@ with gr.Blocks(analytics_enabled=False) as page:
     panel = build_onepic_panel(hosted=True)
     parcel = lambda project, settings: {"canvas": project.written(), "prompt": f"{project.prompt}, {settings.lora}"}
     OnePicEvents(panel, Painter(), Desk(), Choices(lambda: (), lambda: [("My LoRA", "mine")]), parcel).wire(page.load)
-read = lambda name: (host_page.ROOT / name).read_text("utf-8")
-scripts = "".join(f"<script>{read('javascript/' + name)}</script>" for name in ("refonly.js", "refonly_stream.js", "refonly_onepic.js", "refonly_onepic_model.js"))
-host_page._add_to_head(f"<style>{read('style.css')}</style>{scripts}")
+host_page._add_to_head(host_page.looks_and_scripts("refonly.js", "refonly_stream.js", "refonly_onepic.js", "refonly_onepic_model.js"))
 page.queue()
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), prevent_thread_lock=True, quiet=True, share=False)
 print("ready", flush=True)

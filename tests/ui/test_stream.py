@@ -35,8 +35,7 @@ with gr.Blocks(analytics_enabled=False) as page:
     counted = gr.Number(0, elem_id="counted", precision=0)
     for step in (1, 10):
         shim.on(gr.Button(str(step), elem_id=f"add-{step}").click, lambda count, step=step: count + step, [counted], [counted])
-look, script = ((host_page.ROOT / name).read_text("utf-8") for name in ("style.css", "javascript/refonly_stream.js"))
-host_page._add_to_head(f"<style>{look}</style><script>{script}</script>")
+host_page._add_to_head(host_page.looks_and_scripts("refonly_stream.js"))
 page.queue()
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), prevent_thread_lock=True, quiet=True, share=False)
 print("ready", flush=True)
