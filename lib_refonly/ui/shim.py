@@ -141,7 +141,9 @@ def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Any = None, ou
 
 def listener() -> None:
     """The hidden button that javascript/refonly_stream.js presses. One on a page, however many panels it has."""
-    on(gr.Button(elem_id="refonly-listen", elem_classes=["refonly-hidden"]).click, lambda: None)
+    event = gr.Button(elem_id="refonly-listen", elem_classes=["refonly-hidden"]).click
+    options = supported(event, show_progress="hidden", trigger_mode="multiple", api_visibility="private", show_api=False)
+    event(lambda: None, None, None, **options)  # multiple: what is asked here may itself be left unanswered
 
 
 def update(**values: Any) -> Any:

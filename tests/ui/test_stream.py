@@ -12,17 +12,22 @@ from tests.ui.host_venvs import NotHere, page_of, python_with_gradio
 
 _LATE = """(() => { const ask = window.fetch
 window.hungUp = 0
+window.kept = []  // a stream that only a timer knows may be collected
 window.fetch = async (what, how) => {
     const answer = await ask(what, how)
     if (!String(what.url ?? what).includes('/queue/data?')) return answer
-    const late = new TransformStream({ async transform(chunk, out) {
-        if (new TextDecoder().decode(chunk).includes('close_stream')) {
+    const reader = answer.body.getReader()
+    const late = new ReadableStream({ async pull(out) {
+        const { done, value } = await reader.read()
+        if (done) return out.close()
+        if (new TextDecoder().decode(value).includes('close_stream')) {
             window.hungUp += 1
-            await new Promise(done => setTimeout(done, 1500))
+            await new Promise(done => setTimeout(done, LATE))
         }
-        out.enqueue(chunk)
+        out.enqueue(value)
     } })
-    return new Response(answer.body.pipeThrough(late), { status: answer.status, headers: answer.headers })
+    window.kept.push(reader, late)
+    return new Response(late, answer)
 } })()"""
 _PAGE = """
 import sys
@@ -46,7 +51,7 @@ page.close(verbose=False)
 
 def opened(browser: Any, address: str) -> Any:
     page = browser.new_page()
-    page.add_init_script(_LATE)
+    page.add_init_script(_LATE.replace("LATE", "1500"))
     page.goto(address)
     return page
 
