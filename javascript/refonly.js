@@ -97,9 +97,9 @@
     if (!studio()) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      shown("refonly-go", "refonly-styles-go", "refonly-batch-go")?.click();
+      shown("refonly-go", "refonly-styles-go", "refonly-onepic-go", "refonly-batch-go")?.click();
     } else if (event.key === "Escape") {
-      shown("refonly-stop", "refonly-batch-stop", ...STYLE_STOPS)?.click();
+      shown("refonly-stop", "refonly-onepic-stop", "refonly-batch-stop", ...STYLE_STOPS)?.click();
     }
   });
 

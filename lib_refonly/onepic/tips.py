@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lib_refonly.errors import BadPicture
 from lib_refonly.imaging.decode import DECODER_ERRORS, open_header
@@ -51,11 +51,16 @@ def _near(side: int) -> int:
     return max(_REUSE_GRID, round(side / _REUSE_GRID) * _REUSE_GRID)
 
 
+def in_words(numbers: Sequence[str]) -> str:
+    """1, 2 and 3."""
+    return " and ".join([*([", ".join(numbers[:-1])] if numbers[1:] else []), *numbers[-1:]])
+
+
 def _of_panels(project: Project) -> Iterator[str]:
     empty = [str(number) for number, panel in enumerate(project.panels, 1) if panel.role == "context" and panel.picture is None]
     if empty:
         one = len(empty) == 1
-        yield f"Panel{'' if one else 's'} {' and '.join(empty)} {'is' if one else 'are'} empty: the model sees grey there. Put a picture in."
+        yield f"Panel{'' if one else 's'} {in_words(empty)} {'is' if one else 'are'} empty: the model sees grey there. Put a picture in."
     for number, panel in enumerate(project.panels):
         partly = panel.picture is not None and panel.mask is not None and panel.mask_use == "paint"
         around = project.layout.beside(number)

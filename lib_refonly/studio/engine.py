@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import cv2
 from PIL import Image
 
 from lib_refonly import __version__
@@ -22,6 +20,7 @@ from lib_refonly.settings import specs
 from lib_refonly.studio.cutter import Cutter
 from lib_refonly.studio.frames import Frame, ReadyReference, batches, make_ready
 from lib_refonly.studio.kept import Kept, digest
+from lib_refonly.studio.memory import memory_errors
 from lib_refonly.studio.requests import ColorRequest, ColorResult, OnProgress, Prepared, Progress, variations
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ _BATCH_PIXELS = {"cpu": 8 * 256 * 256, "mps": 8 * 256 * 256, "cuda": 8 * 512 * 5
 _TOKENS_KEPT = 32
 WEIGHTS = "RefOnly reference weights"
 """The infotext's field for them: numbers with spaces in between, in the order of the references."""
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "insufficient memory")
-"""How PyTorch (CUDA and MPS, Linux, Windows) and OpenCV say it."""
+_LESS = "a smaller size, fewer variations, or another model"
 
 
 class Engine:
@@ -51,7 +49,7 @@ class Engine:
 
     def prepare(self, request: ColorRequest) -> Prepared:
         """What the model would see, without loading it. Raises: BadModel, BadSettings, OutOfMemory."""
-        with _memory_errors():
+        with memory_errors(_LESS):
             return next(self._frames([request])).prepared
 
     def color(self, request: ColorRequest, on_progress: OnProgress | None = None) -> Iterator[ColorResult]:
@@ -70,7 +68,7 @@ class Engine:
         if not all(one.references for one in singles):
             raise BadSettings("Add a reference first: a picture of the character in colour.")
         done = 0
-        with _memory_errors():
+        with memory_errors(_LESS):
             for batch in batches(self._frames(singles), self._batch_pixels()):
                 tell = _Teller(on_progress, done, len(singles))
                 for frame, (painting, guidance) in zip(batch, self._paint(batch, tell), strict=True):
@@ -86,7 +84,7 @@ class Engine:
     def _paint(self, batch: list[Frame], tell: _Teller) -> list[tuple[Image.Image, Guidance]]:
         """The paintings of a batch, each with the guidance that was used. What the memory does not hold at once is painted in halves."""
         try:
-            with self._lock, _memory_errors():
+            with self._lock, memory_errors(_LESS):
                 return self._paint_at_once(batch, tell)
         except OutOfMemory:
             if len(batch) == 1:
@@ -195,13 +193,3 @@ def _number(value: float) -> str:
     """As short as it can be read back exactly."""
     short = f"{value:g}"
     return short if float(short) == value else repr(value)
-
-
-@contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError, cv2.error) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in _NO_MEMORY):
-            raise
-        raise OutOfMemory("The device has no memory left. Take a smaller size, fewer variations, or another model.") from error

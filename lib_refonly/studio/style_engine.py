@@ -11,6 +11,7 @@ from PIL import Image
 
 from lib_refonly.conditioning.window import Window
 from lib_refonly.settings import check, like, setting
+from lib_refonly.studio.memory import memory_errors
 from lib_refonly.stylecode.codes.codec import Code
 from lib_refonly.stylecode.codes.known import CodeModel
 from lib_refonly.stylecode.maker import CodeMaker
@@ -73,9 +74,9 @@ class StyleEngine:
         """The same prompt and seed in each of several styles. `on_step(done, steps)` may raise to stop.
 
         Raises:
-            BadModel: the codes' model, or a checkpoint for it, is not installed.
+            BadModel: the codes' model, or a checkpoint for it, is not installed. OutOfMemory.
         """
-        with self._lock:
+        with self._lock, memory_errors("a smaller size"):
             loaded = self._loaded(find(model))
             base = self._painter(loaded)
             s, out = settings, []

@@ -23,7 +23,7 @@ from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
 from lib_refonly.onepic.tasks import Task, filled
-from lib_refonly.onepic.tips import tips
+from lib_refonly.onepic.tips import in_words, tips
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.jobs import Waiting
 from lib_refonly.studio.onepic_jobs import CanvasPainter, Finished, Step, canvas_job, infotext
@@ -287,7 +287,7 @@ def repeated(project: Project) -> Project:
 
 def _repeat_button(project: Project) -> Any:
     numbers = [str(number) for number, (old, new) in enumerate(zip(project.panels, repeated(project).panels, strict=True), 1) if old != new]
-    label = f"Put the same picture into panel{'' if len(numbers) == 1 else 's'} {' and '.join(numbers)}"
+    label = f"Put the same picture into panel{'' if len(numbers) == 1 else 's'} {in_words(numbers)}"
     return shim.update(value=label, visible=True) if numbers else shim.update(visible=False)
 
 

@@ -214,7 +214,7 @@ def onepic(open_page: OpenPage, studio: CanvasStudio, models: Path, monkeypatch:
         page.get_by_role("tab", name="ONE-PIC", exact=True).click()
         one = Page(page)
         page.wait_for_selector(".refonly-onepic-panel")
-        one.says("tips", "Panels 1 and 2 and 3 are empty")
+        one.says("tips", "Panels 1, 2 and 3 are empty")
         one.wait("s.task === 'colorize'")
         return one
 

@@ -253,8 +253,7 @@ def _painted(project: Project, settings: OnePicPaintSettings, device: str) -> Fi
     bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
     file = _lora_file(settings.lora)
     try:
-        painter = OnePicEngine(device) if file is None else _WithFile(file, device)
-        return finished(painter, project, settings, lambda done, steps: bar.show(done / steps, f"step {done} of {steps}"))
+        return finished(OnePicEngine(device, file), project, settings, lambda done, steps: bar.show(done / steps, f"step {done} of {steps}"))
     finally:
         bar.clear()
 
@@ -267,30 +266,6 @@ def _lora_file(text: str) -> Path | None:
     if not path.is_file():
         raise BadSettings(f"--lora {text}: there is no such file.")
     return path
-
-
-class _WithFile:
-    """The engine's work with a LoRA that is not installed."""
-
-    def __init__(self, lora: Path, device: str) -> None:
-        self._lora, self._device = lora, device
-
-    def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Any = None) -> Any:
-        """Raises: BadModel: the file is no LoRA, or one for another checkpoint."""
-        from lib_refonly.errors import BadModel
-        from lib_refonly.onepic.lora import read
-        from lib_refonly.onepic.painter import paint
-        from lib_refonly.onepic.shelf import bases
-        from lib_refonly.refonly.text_to_image import TextToImage
-        from lib_refonly.studio.devices import pick
-        from lib_refonly.studio.onepic_engine import Result
-
-        there = bases()
-        if settings.model not in there:
-            raise BadModel(f"The model {settings.model} is not installed. There is: {', '.join(there)}.")
-        lows, _ = read(self._lora)
-        base = TextToImage(there[settings.model], *pick(self._device))
-        return Result(paint(base, project, settings, lows, on_step=lambda step, _: on_step(step, settings.steps)), self._lora.stem)
 
 
 # --- files and words ----------------------------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class FakeEngine:
     calls: list[tuple[Any, ...]] = []
     lora = "mine"
 
-    def __init__(self, device: str = "auto") -> None:
+    def __init__(self, device: str, lora: Path | None) -> None:
+        assert lora is None
         self.calls.append(("engine", device))
 
     def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Callable[[int, int], None] | None = None) -> Any:
