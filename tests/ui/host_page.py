@@ -44,7 +44,6 @@ def main(port: int, wrapped_events: bool) -> None:
     panels: dict[str, HostPanel] = {}
     theme = gr.themes.Default(font=["Source Sans Pro", "sans-serif"], font_mono=["monospace"])  # its own fonts come from another host
     with gr.Blocks(analytics_enabled=False, **shim.supported(gr.Blocks.__init__, theme=theme)) as page, gr.Tabs():
-        shim.listener()
         for tab in TABS:
             with gr.Tab(tab), gr.Column(elem_id=f"{tab}_settings"):
                 panels[tab] = build_host_panel(f"refonly-{tab}", _accordion, _answers(presets), tab == "img2img", UNITS_SHOWN[tab])
@@ -53,6 +52,8 @@ def main(port: int, wrapped_events: bool) -> None:
             generate.click(_received, panels[tab].inputs, [received])
             # What A1111's "read generation parameters" does to a panel: updates from outside, of pictures too.
             paste.click(_pasted, None, [*(panels[tab].form[name] for name in PASTED), panels[tab].units[0][0]])
+    with page:
+        shim.listener()
     _add_to_head(f"{looks_and_scripts('refonly.js', 'refonly_stream.js')}<style>{_LOOKS}</style>")
     page.queue()
     looks = shim.supported(page.launch, theme=theme) if "theme" not in shim.supported(gr.Blocks.__init__, theme=theme) else {}

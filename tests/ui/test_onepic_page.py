@@ -497,6 +497,7 @@ def test_a_project_that_is_saved_has_the_prompts_of_the_page(onepic: Callable[..
     page.click("#refonly-onepic-settings > button")
     one.type("negative", "rain")
     set_number(page, "onepic-context-reuse", 5)
+    page.wait_for_function("window.refonlyOnePicAsked?.reuse === 5")
     page.click("#refonly-onepic-settings > button")
     project = saved()
     assert (project.prompt, project.negative, project.reuse, project.task) == ("a cat", "rain", 5, "colorize")

@@ -83,6 +83,10 @@ class Painter:
         style = 0 if latent is None or not self.follows else int(np.argmax(self.codes @ np.array(latent)))
         return [self.shown.pictures[style, -1] for _ in prompts]
 
+    def error(self, pictures: Sequence[np.ndarray], prompts: Sequence[str], latent: Sequence[float] | None) -> float:
+        painted = self.paint(prompts, latent, 0, 1.0)
+        return float(np.mean([(one.astype(float) - other) ** 2 for one, other in zip(painted, pictures, strict=True)]))
+
 
 def test_a_painter_that_follows_its_codes_holds(styled: Path) -> None:
     shown = StyledSet(styled)
@@ -97,7 +101,9 @@ def test_a_painter_that_follows_its_codes_holds(styled: Path) -> None:
     assert good.painted["code"].style > bad.painted["code"].style
     assert good.painted["code"].agreement > 0.99 > bad.painted["code"].agreement
     assert good.painted["another style's code"].own < good.painted["code"].own
+    assert good.painted["code"].error < good.painted["another style's code"].error
     assert not bad.holds
     text = scoring.report("Tested", good.codes, list(good.painted.values()), 5, 4, "studio.py evaluate ...")
     assert text.count("\n| ") >= 9
+    assert f" | {good.painted['code'].error:.4f} |" in text
     assert "20 %, the content in 25 %" in text
