@@ -25,10 +25,11 @@ FOLDERS: dict[str, tuple[set[str], set[str]]] = {
 """What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
 
-def main(config: Path, minutes: float | None = None, steps: int | None = None, export_only: bool = False) -> int:
+def main(config: Path, minutes: float | None = None, steps: int | None = None, export_only: bool = False, folder: Path | None = None) -> int:
     """Train (or go on training) what `config` describes, then export. Returns the exit code.
 
-    export_only: write the averaged weights of the last checkpoint and train nothing; the training itself may be running.
+    folder: train there instead of where `config` says. export_only: write the averaged weights of the last checkpoint and train nothing; the training
+    itself may be running.
 
     Raises:
         BadSettings: a missing table, an unknown key or an unknown kind of training.
@@ -40,16 +41,17 @@ def main(config: Path, minutes: float | None = None, steps: int | None = None, e
     from lib_refonly.training.loop import LoopConfig, Run
 
     run_table = dict(tables.get("run", {}))
-    folder, data = (Path(run_table.pop(k)) for k in ("folder", "data"))
+    place, data = (Path(run_table.pop(k)) for k in ("folder", "data"))
     kind = run_table.pop("kind")
     loop = build(LoopConfig, dict(tables.get("loop", {})) | overrides, "loop")
     torch.manual_seed(loop.seed)
-    run = Run(make_task(kind, tables.get(kind, {}), data, run_table), loop, folder)
+    run = Run(make_task(kind, tables.get(kind, {}), data, run_table), loop, folder or place)
     if export_only:
-        run.resume()
+        run.load()
+        run.export()
     else:
-        run.train()
-    print(f"{kind}: step {run.step} of {loop.steps}; averaged weights in {run.export()}")
+        run.train(export=True)
+    print(f"{kind}: step {run.step} of {loop.steps}; averaged weights in {run.folder / 'export'}")
     return 0
 
 

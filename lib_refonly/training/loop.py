@@ -1,29 +1,36 @@
-"""The one training loop: accelerate, EMA, resumable, a JSON-lines log, sample sheets.
+"""The one training loop: accelerate, EMA, resumable, a JSON-lines log, sample sheets, ears for what a page asks.
 
 A task says what is learnt (`Task`); the loop says how. Batches are drawn from the seed and the step alone, so that a run that was stopped,
-killed or resumed sees what an uninterrupted one would have seen.
+killed or resumed sees what an uninterrupted one would have seen. A kill at any moment costs at most `save_every` steps.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shutil
 import signal
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from diffusers.training_utils import EMAModel
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from lib_refonly.errors import BadSettings
+from lib_refonly.errors import BadSettings, CannotWrite
+from lib_refonly.imaging.infotext import save_png
+from lib_refonly.training.jobs import events, swap
+from lib_refonly.training.jobs.asks import Asks
+
+_SAVE_ERRORS = (OSError, RuntimeError, SafetensorError, CannotWrite)
+"""What a full disk is to Python, to torch, to safetensors and to us."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Task(Protocol):
 
 
 class Run:
-    """One training run in one folder: events.jsonl, checkpoint/, samples/, export/."""
+    """One training run in one folder: events.jsonl, checkpoint/, samples/, export/; in asks/ it is asked to stop, pause, save or sample (`jobs.asks`)."""
 
     def __init__(self, task: Any, config: LoopConfig, folder: Path) -> None:
         if config.threads:
@@ -70,37 +77,68 @@ class Run:
         self.weights = weights
         self.ema = EMAModel(weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.accelerator.register_for_checkpointing(self.ema)
-        self.step, self._stop = 0, False
+        self.step, self._stop, self._why, self._saved = 0, False, "", -1
+        self._asks = Asks(folder)
 
-    def train(self) -> int:
-        """Train until `steps`, the time limit, or SIGINT/SIGTERM; always ends with a checkpoint. Returns the step reached."""
+    def train(self, export: bool = False) -> int:
+        """Train until `steps`, the time limit, SIGINT/SIGTERM or until asked to end; always ends with a checkpoint. Returns the step reached.
+
+        export: also write the averaged weights, before the end is told. Raises: BadSettings: the loss is no number. CannotWrite: the last save failed.
+        """
         self.resume()
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: setattr(self, "_stop", True))
-        begun, logged, sums, counted = time.monotonic(), time.monotonic(), {}, 0
+            signal.signal(name, lambda *_: self._end("signal"))
+        begun, means = time.monotonic(), _Means()
         while self.step < self.config.steps and not self._stop:
-            losses = self._one_step()
-            counted += 1
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
+            means.add(self._one_step())
+            asked = self._heard(begun)
             if self.step % self.config.log_every == 0:
-                now = time.monotonic()
-                means = {name: value / counted for name, value in sums.items()}
-                self._log("step", **means, lr=self._lr(), seconds=(now - logged) / counted)
-                logged, sums, counted = now, {}, 0
-            if self.step % self.config.save_every == 0:
+                self._log("step", **means.taken(), lr=self._lr(), **self._memory())
+            if self.step % self.config.save_every == 0 or "save" in asked:
                 self._save()
-            if self.step % self.config.sample_every == 0:
+            if self.step % self.config.sample_every == 0 or "sample" in asked:
                 self._sample()
-            self._stop = self._stop or bool(self.config.minutes and time.monotonic() - begun > 60 * self.config.minutes)
-        self._save()
-        self._sample()
+            for why in ("minutes", "signal", "pause", "stop"):
+                if why in asked:
+                    self._end(why)
+        self._finish(export)
         return self.step
+
+    def _end(self, why: str) -> None:
+        self._stop, self._why = True, why
+
+    def _finish(self, export: bool) -> None:
+        """What is told last is true of everything before it: whoever finds "done" or "stopped" finds all that was saved."""
+        problem = self._save() if self._saved != self.step else ""
+        if problem:
+            raise CannotWrite(problem)
+        self._sample()
+        if export and self.accelerator.is_main_process:
+            self.export()
+        self.accelerator.wait_for_everyone()
+        if self.step >= self.config.steps:
+            self._log("done")
+        else:
+            self._log("stopped", why=self._why or "signal")
+
+    def _heard(self, begun: float) -> set[str]:
+        """What is asked of this step, the same in all processes: they have to save and to end together."""
+        asked = self._asks.take_all() if self.accelerator.is_main_process else set()
+        if self.config.minutes and time.monotonic() - begun > 60 * self.config.minutes:
+            asked.add("minutes")
+        if self._stop:
+            asked.add(self._why or "signal")
+        if self.accelerator.num_processes > 1:
+            told = [sorted(asked)]
+            broadcast_object_list(told)
+            self._stop, asked = False, set(told[0])
+        return asked
 
     def export(self) -> Path:
         """Write the averaged weights as the task's own files; returns the folder."""
         with self._averaged():
             self.task.export(self.folder / "export")
+        self._log("result", file="export")
         return self.folder / "export"
 
     def _one_step(self) -> dict[str, float]:
@@ -136,42 +174,108 @@ class Run:
         self.task.eval()
         with self._averaged():
             sheet = self.task.sample()
-        (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        sheet.save(self.folder / "samples" / f"{self.step:07d}.png")
+        try:
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+            save_png(self.folder / "samples" / f"{self.step:07d}.png", sheet)
+        except (OSError, CannotWrite) as error:
+            self._log("sample-failed", why=str(error))
+            return
         self._log("sample", file=f"samples/{self.step:07d}.png")
 
-    def _log(self, event: str, **values: Any) -> None:
-        if self.accelerator.is_main_process:
-            line = {"event": event, "step": self.step, "time": round(time.time(), 1)}
-            line |= {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
-            with (self.folder / "events.jsonl").open("a", encoding="utf-8") as f:
-                f.write(json.dumps(line) + "\n")
+    def _memory(self) -> dict[str, int]:
+        """Bytes that this process holds now, and the most that it ever held on the graphics card."""
+        card = {"memory_gpu": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+        return {"memory": psutil.Process().memory_info().rss, **card}
 
-    def _save(self) -> None:
-        """Checkpoints are swapped in whole: a kill at any moment leaves the old one or the new one."""
-        target, fresh, old = (self.folder / n for n in ("checkpoint", "checkpoint.new", "checkpoint.old"))
-        self.accelerator.save_state(str(fresh))
-        if self.accelerator.is_main_process:
-            (fresh / "step.json").write_text(json.dumps({"step": self.step}), encoding="utf-8")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                os.replace(target, old)
-            os.replace(fresh, target)
-            shutil.rmtree(old, ignore_errors=True)
+    def _log(self, event: str, **values: Any) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        line = {"event": event, "step": self.step, "time": round(time.time(), 1)}
+        line |= {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
+        try:
+            events.append(self.folder / events.FILE, line)
+        except OSError as error:  # a full disk may be empty again at the next save; training goes on
+            print(f"{events.FILE} could not be written ({error.strerror or error}): {line}", file=sys.stderr)
+
+    def _save(self) -> str:
+        """Replace the checkpoint. Why it could not be, in a sentence: then the one before is whole, and its loss would cost the steps since then."""
+        problem = ""
+        try:
+            if self.accelerator.is_main_process:
+                swap.begin(self.folder)
+            self.accelerator.wait_for_everyone()
+            self.accelerator.save_state(str(self.folder / swap.FRESH))
+        except _SAVE_ERRORS as error:
+            problem = _save_problem(error)
+        if self._anywhere(bool(problem)):
+            problem = problem or "Another process could not save the training."
+        elif self.accelerator.is_main_process:
+            try:
+                swap.commit(self.folder, self.step)
+            except _SAVE_ERRORS as error:
+                problem = _save_problem(error)
+        if problem:
+            if self.accelerator.is_main_process:
+                swap.discard(self.folder)
+            self._log("save-failed", why=problem)
+        else:
+            self._saved = self.step
             self._log("save")
         self.accelerator.wait_for_everyone()
+        return problem
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether it is so in any of the processes."""
+        if self.accelerator.num_processes == 1:
+            return here
+        gathered: Any = self.accelerator.gather(torch.tensor([here], device=self.accelerator.device))
+        return bool(gathered.any())
 
     def resume(self) -> None:
-        """Take up the last checkpoint, if there is one."""
+        """Take up the last checkpoint, if there is one, and tell it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoint", "checkpoint.old"):
-            if (self.folder / name / "step.json").exists():
-                self.accelerator.load_state(str(self.folder / name))
-                self.ema.to(self.accelerator.device)
-                self.step = json.loads((self.folder / name / "step.json").read_text(encoding="utf-8"))["step"]
-                self._log("resume")
-                return
-        self._log("start")
+        if self.accelerator.is_main_process:
+            swap.settle(self.folder)
+        self.accelerator.wait_for_everyone()
+        self._log("resume" if self.load() else "start", steps=self.config.steps)
+
+    def load(self) -> bool:
+        """Read the last checkpoint, and change nothing in the folder: another process may be training there. False: there is none."""
+        checkpoint = swap.newest(self.folder)
+        if checkpoint is None:
+            return False
+        self.accelerator.load_state(str(checkpoint))
+        self.ema.to(self.accelerator.device)
+        self.step = self._saved = swap.step_of(checkpoint)
+        return True
+
+
+def _save_problem(error: Exception) -> str:
+    """safetensors and torch wrap the system's error into words of their own; torch does not even say which it was."""
+    said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    full = "No space left" in said or "PytorchStreamWriter" in said or "inline_container" in said or "the disk is full" in said
+    return f"The training could not be saved: {'the disk is full' if full else said}. Make room on the disk; what was saved before is kept."
+
+
+@dataclass
+class _Means:
+    """Losses since they were last told."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, losses: dict[str, float]) -> None:
+        self.count += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def taken(self) -> dict[str, float]:
+        """The means and the seconds a step; counting begins anew."""
+        now = time.monotonic()
+        told = {name: value / self.count for name, value in self.sums.items()} | {"seconds": (now - self.since) / self.count}
+        self.sums, self.count, self.since = {}, 0, now
+        return told
 
 
 class _Averaged:

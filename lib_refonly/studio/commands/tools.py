@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,8 +104,15 @@ def _consents(question: str) -> bool:
 def train(arguments: argparse.Namespace) -> int:
     """Train what a configuration file describes, or go on training it."""
     from lib_refonly.training.cli import main
+    from lib_refonly.training.jobs.process import JOB_FOLDER
 
-    return main(arguments.config, arguments.minutes, arguments.steps, arguments.export)
+    elsewhere = {} if arguments.folder is None else {"folder": arguments.folder}
+    try:
+        return main(arguments.config, arguments.minutes, arguments.steps, arguments.export, **elsewhere)
+    except Exception as error:
+        if os.environ.get(JOB_FOLDER) and not isinstance(error, PainterError):
+            traceback.print_exc()  # nobody sits at a job's terminal: what is explained on the page is read from its log
+        raise
 
 
 def build_data(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lib_refonly.errors import BadSettings
+from lib_refonly.errors import BadSettings, CannotWrite
+from lib_refonly.training.jobs import events
+from lib_refonly.training.jobs.asks import ask
+from lib_refonly.training.jobs.events import read_all
 from lib_refonly.training.loop import LoopConfig, Run
 
 CONFIG = LoopConfig(steps=8, batch=4, lr=1e-2, precision="no", log_every=2, save_every=3, sample_every=100, warmup=2)
@@ -100,4 +106,141 @@ def test_no_number_any_more_is_said(tmp_path: Path) -> None:
 
 def test_the_time_limit_ends_a_sitting(tmp_path: Path) -> None:
     assert Run(Line(), replace(CONFIG, steps=10**6, minutes=1e-3), tmp_path).train() < 10**6
+    assert (tmp_path / "checkpoint" / "step.json").exists()
+
+
+class Asked(Line):
+    """Asks its own run at a step, as a page would."""
+
+    def __init__(self, folder: Path, at: int, *what: str) -> None:
+        super().__init__()
+        self.folder, self.at, self.what = folder, at, what
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        self.at -= 1
+        if not self.at:
+            for one in self.what:
+                ask(self.folder, one)
+        return super().forward(x)
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    return read_all(folder / "events.jsonl").events
+
+
+@pytest.mark.parametrize("what", ["stop", "pause"])
+def test_asked_to_end_it_saves_and_ends_and_goes_on_later(tmp_path: Path, what: str) -> None:
+    first = Asked(tmp_path, 2, what)
+    assert Run(first, CONFIG, tmp_path).train(export=True) == 2
+    tail = [(event["event"], event["step"], event.get("why"), event.get("file")) for event in told(tmp_path)[-4:]]
+    wanted = [("save", 2, None, None), ("sample", 2, None, "samples/0000002.png"), ("result", 2, None, "export"), ("stopped", 2, what, None)]
+    assert tail == wanted
+    second = Line()
+    assert Run(second, CONFIG, tmp_path).train() == 8  # what was asked is not asked again
+    whole = Line()
+    Run(whole, CONFIG, tmp_path / "whole").train()
+    for a, b in zip(weights(whole), weights(second), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_asked_to_save_and_to_sample_it_does_and_goes_on(tmp_path: Path) -> None:
+    assert Run(Asked(tmp_path, 2, "save", "sample"), CONFIG, tmp_path).train() == 8
+    steps = {name: [event["step"] for event in told(tmp_path) if event["event"] == name] for name in ("save", "sample", "done")}
+    assert steps == {"save": [2, 3, 6, 8], "sample": [2, 8], "done": [8]}
+
+
+def test_what_it_tells(tmp_path: Path) -> None:
+    Run(Line(), CONFIG, tmp_path).train(export=True)
+    found = told(tmp_path)
+    assert (found[0]["event"], found[0]["steps"]) == ("start", 8)
+    assert [event["event"] for event in found[-2:]] == ["result", "done"]
+    steps = [event for event in found if event["event"] == "step"]
+    assert [event["step"] for event in steps] == [2, 4, 6, 8]
+    assert all(event["memory"] > 10e6 and event["seconds"] > 0 and event["lr"] >= 0 for event in steps)
+
+
+def test_the_time_limit_and_a_signal_say_why(tmp_path: Path) -> None:
+    Run(Line(), replace(CONFIG, steps=10**6, minutes=1e-3), tmp_path / "a").train()
+    assert told(tmp_path / "a")[-1]["why"] == "minutes"
+    task = Line()
+    task.layer.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert Run(task, CONFIG, tmp_path / "b").train() == 1
+    assert told(tmp_path / "b")[-1]["why"] == "signal"
+
+
+class Wide(Line):
+    """Its checkpoint is larger than the files that a test allows: weights of 0.6 MB, and the optimiser's state of 1.3 MB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(400, 400)
+
+    def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        return {"x": torch.from_numpy(rng.standard_normal((size, 400), dtype=np.float32))}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on a file's size")
+@pytest.mark.parametrize("room", [300_000, 1_000_000], ids=["safetensors", "torch"])
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_disk_without_room_costs_no_checkpoint(tmp_path: Path, room: int, for_ever: bool) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    task, size = Wide(), before[0]
+    run = Run(task, replace(CONFIG, log_every=100), tmp_path)
+
+    def limited(*_: object) -> None:
+        full = run.step >= 4 and (for_ever or run.step < 7)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room if full else size, before[1]))
+
+    task.layer.register_forward_hook(limited)
+    try:
+        if for_ever:
+            with pytest.raises(CannotWrite, match="Make room on the disk"):
+                run.train()
+        else:
+            assert run.train() == 8
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    names = [(event["event"], event["step"]) for event in told(tmp_path) if "save" in event["event"] or event["event"] in ("done", "stopped")]
+    ending = [("save-failed", 8)] if for_ever else [("save", 8), ("done", 8)]
+    assert names == [("save", 3), ("save-failed", 6), *ending]
+    failed = next(event for event in told(tmp_path) if event["event"] == "save-failed")
+    assert "could not be saved" in failed["why"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("checkpoint")) == ["checkpoint"]
+    again = Run(Wide(), CONFIG, tmp_path)
+    assert again.load()
+    assert again.step == (3 if for_ever else 8)
+
+
+def test_samples_and_events_that_cannot_be_written_stop_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "samples").write_text("no folder", encoding="utf-8")
+    Run(Line(), CONFIG, tmp_path).train()
+    assert any(event["event"] == "sample-failed" and event["why"] for event in told(tmp_path))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(events, "append", full)
+    assert Run(Line(), replace(CONFIG, steps=9), tmp_path).train() == 9
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
+    Run(Line(), replace(CONFIG, steps=3), tmp_path).train()
+    (tmp_path / "checkpoint.new").mkdir()  # another process is saving
+    (tmp_path / "checkpoint.new" / "model.safetensors").write_bytes(b"half")
+    before = (told(tmp_path), sorted(str(path) for path in tmp_path.rglob("*")))
+    looks = Run(Line(), CONFIG, tmp_path)
+    assert looks.load()
+    assert looks.step == 3
+    assert (told(tmp_path), sorted(str(path) for path in tmp_path.rglob("*"))) == before
+
+
+def test_a_whole_checkpoint_beside_its_place_is_taken(tmp_path: Path) -> None:
+    Run(Line(), replace(CONFIG, steps=6), tmp_path).train()
+    (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.new")  # killed before it was put into its place
+    run = Run(Line(), CONFIG, tmp_path)
+    run.resume()
+    assert run.step == 6
     assert (tmp_path / "checkpoint" / "step.json").exists()
