@@ -50,15 +50,20 @@ class OnePicNetwork(nn.Module):
     def __init__(self, unet: nn.Module, rank: int = lora.RANK, alpha: float = lora.ALPHA, multiplier: float = 1.0) -> None:
         super().__init__()
         self.multiplier = multiplier
-        for name, place in places(unet).items():
+        self._places = self.layers(unet)
+        for name, place in self._places.items():
             layer: Any = unet.get_submodule(place)
             self.add_module(name, LowRank(layer, rank, alpha))
+
+    def layers(self, unet: nn.Module) -> dict[str, str]:
+        """kohya's name -> the UNet's own name of each layer that is trained. Raises: BadModel: there are none."""
+        return places(unet)
 
     def apply_to(self, text_encoder: Any, unet: nn.Module, apply_text_encoder: bool = True, apply_unet: bool = True) -> None:
         """The UNet computes with the LoRA from now on. Text encoders are left alone. Raises: BadSettings: the UNet is not to be trained."""
         if not apply_unet:
-            raise BadSettings("ONE-PIC trains the UNet alone. Leave --network_train_text_encoder_only away.")
-        for name, place in places(unet).items():
+            raise BadSettings("This network trains the UNet alone. Leave --network_train_text_encoder_only away.")
+        for name, place in self._places.items():
             low = self.get_submodule(name)
             unet.get_submodule(place).register_forward_hook(lambda _, given, out, low=low: out + self.multiplier * low(given[0]))
 
@@ -90,7 +95,7 @@ class OnePicNetwork(nn.Module):
         """Go on from a file, with its alpha. Raises: BadModel: it is no ONE-PIC LoRA for this UNet, or has another rank."""
         given, own = lora.read(Path(file))[0], self._lows()
         if given.keys() != own.keys():
-            raise BadModel(f"{Path(file).name} has {len(given)} modules that are not the {len(own)} of ONE-PIC on this checkpoint.")
+            raise BadModel(f"{Path(file).name} has {len(given)} modules that are not the {len(own)} that are trained on this checkpoint.")
         try:
             for name, low in own.items():
                 low.take(given[name])

@@ -26,6 +26,7 @@ from lib_refonly.errors import BadSettings, PainterError
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.lora import ALPHA, RANK
 from lib_refonly.training.kohya.canvases import Canvases
+from lib_refonly.training.kohya.hooks import Watch, Watched
 
 NETWORK = "lib_refonly.training.kohya.onepic_network"
 LEARNING_RATE = 1e-3
@@ -80,9 +81,10 @@ class OnePicTrainer(_base):
         metadata["refonly_onepic"] = self.canvases.written()
 
 
-def trainer(base: type[Any], canvases: Canvases) -> Any:
-    """A trainer of sd-scripts' that trains on canvases."""
-    made: Any = type("OnePicTrainer", (OnePicTrainer, base), {"canvases": canvases})()
+def trainer(base: type[Any], canvases: Canvases, watch: Watch | None = None) -> Any:
+    """A trainer of sd-scripts' that trains on canvases. With `watch` a job can ask it to stop, and hears of its steps."""
+    watched = () if watch is None else (Watched,)
+    made: Any = type("OnePicTrainer", (OnePicTrainer, *watched, base), {"canvases": canvases, "watch": watch})()
     return made
 
 

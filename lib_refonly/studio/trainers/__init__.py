@@ -1,0 +1,1 @@
+"""Installing trainers that live in environments of their own."""
