@@ -15,13 +15,14 @@ from lib_refonly.errors import PainterError
 from lib_refonly.imaging.infotext import write_atomically
 from lib_refonly.studio.bootstrap.handover import ROOT
 
-PARTS = ("imports", "unet", "onepic", "studio")
+PARTS = ("imports", "unet", "onepic", "studio", "pairs")
 SIZES = ("sd15", "sd21")
 _ABOUT = "Measure, and write docs/benchmarks.md. Parts that are not run keep their section. Exit code 1: a limit is missed."
 _EPILOG = """examples:
   python -m benchmarks                                everything
   python -m benchmarks imports studio --rounds 3      two parts, quickly
   python -m benchmarks unet --sizes sd21 --threads 1  one thread: processor time is measured, other load matters less
+  python -m benchmarks pairs --sizes 10000,1000000    pairs among so many pictures
 
 Stable Diffusion 2.1's UNet with its ControlNet and encoders needs 7 GB of memory in float32.
 """
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=_whole, default=5, metavar="N", help="rounds of each part (default 5)")
     parser.add_argument("--threads", type=_whole, metavar="N", help="processor threads (default: torch's own choice)")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="UNets of the unet part (default: both)")
+    parser.add_argument("--sizes", nargs="+", type=_size, default=[], metavar="SIZE", help="UNets of the unet part (default: sd15 sd21), pictures of pairs")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for all parts but imports (default cpu)")
     parser.add_argument("--model", default="tiny-refonly", help="of the studio part: a name of the model list, or a model folder")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", metavar="FOLDER", help="where the JSON files go")
@@ -60,6 +61,12 @@ def _whole(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: 1 or more")
     return number
+
+
+def _size(text: str) -> str:
+    if text not in SIZES and not all(number.isdecimal() and int(number) > 1 for number in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text}: {', '.join(SIZES)}, or numbers of pictures, as 10000,30000")
+    return text
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -107,9 +114,14 @@ def _measured(arguments: argparse.Namespace) -> Iterator[results.Result]:
         elif part == "unet":
             from benchmarks import unet_step
 
-            for size in arguments.sizes:
+            for size in [size for size in arguments.sizes if size in SIZES] or SIZES:
                 _tell(f"UNet step, {size}")
                 yield unet_step.measure(size, arguments.device, arguments.rounds)
+        elif part == "pairs":
+            from benchmarks import pairs
+
+            _tell("pairs")
+            yield pairs.measure([int(number) for size in arguments.sizes if size not in SIZES for number in size.split(",")] or pairs.SIZES)
         else:
             import torch
 

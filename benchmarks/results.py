@@ -13,7 +13,7 @@ from typing import Any
 
 from lib_refonly.imaging.infotext import write_atomically
 
-ORDER = ("unet-step-sd15", "unet-step-sd21", "context-reuse", "studio", "imports")
+ORDER = ("unet-step-sd15", "unet-step-sd21", "context-reuse", "studio", "imports", "pairs")
 """Results by name, as the report shows them."""
 
 

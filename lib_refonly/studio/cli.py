@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted, PainterError
 from lib_refonly.refonly.settings import RefOnlySettings
-from lib_refonly.studio.commands import color, failures, model_choice, onepic, stylecode, tools
+from lib_refonly.studio.commands import color, dataset, failures, jobs, model_choice, onepic, stylecode, tools, trainers
 from lib_refonly.studio.commands.options import add_settings
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     onepic.add(commands)
     _add_tools(commands)
     _add_training(commands)
+    dataset.add(commands)
+    jobs.add(commands)
+    trainers.add(commands)
     commands.add_parser("page", help="open the studio: what happens without a command, too (studio.py page --help)", add_help=False)
     commands.add_parser("test", help="set up what the tests need and run them (studio.py test --help)", add_help=False)
     return parser
@@ -122,6 +125,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop after this time (started again, it goes on)")
     parser.add_argument("--steps", type=int, metavar="N", help="train up to this step instead of the file's")
+    parser.add_argument("--folder", type=Path, metavar="RUN", help="train in this folder instead of the file's")
     parser.add_argument("--export", action="store_true", help="train nothing: write the averaged weights of the last checkpoint")
     parser.set_defaults(run=tools.train)
 

@@ -25,7 +25,7 @@ class Group:
     with_dependencies: bool = True
 
 
-_MEGABYTES = {"studio": 3000, "test": 500, "ldm": 20, "dev": 400}
+_MEGABYTES = {"studio": 3000, "test": 800, "ldm": 20, "dataset": 300, "dev": 400}
 
 
 def read_groups(pyproject: Path) -> dict[str, Group]:
@@ -35,7 +35,7 @@ def read_groups(pyproject: Path) -> dict[str, Group]:
     """
     arrays = {name: tuple(item for _, item in _ITEM.findall(body)) for name, body in _ARRAY.findall(pyproject.read_text(encoding="utf-8"))}
     arrays["studio"] = arrays["dependencies"]
-    return {name: Group(name, arrays[name], size, with_dependencies=name != "ldm") for name, size in _MEGABYTES.items()}
+    return {name: Group(name, arrays[name], size, with_dependencies=name != "ldm") for name, size in _MEGABYTES.items() if name in arrays}
 
 
 def fingerprint(group: Group, constraints: Path, python: tuple[int, int] = sys.version_info[:2]) -> str:

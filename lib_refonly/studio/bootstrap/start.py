@@ -27,6 +27,13 @@ examples:
   studio.py test                          all tests; skipped ones are listed with their reasons
   studio.py test tests/unit -q -x         some of them
 """
+_WHAT = {
+    "studio": "the studio",
+    "test": "the tests",
+    "ldm": "the tests' ldm UNet",
+    "dataset": "what data sets need",
+    "dev": "the developer's tools",
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def start(argv: Sequence[str], setup: Setup | None = None) -> int:
         if argv[:1] == ["test"]:
             return _test(argv[1:], setup)
         if not _wants_only_words(argv):
-            ensure(("studio",), setup, _say)
+            ensure(("studio", *(["dataset"] if argv[:1] == ["dataset"] else [])), setup, _say)
             if not environment.is_running_in(setup.venv):
                 return become([str(venv_python(setup.venv)), str(setup.root / "studio.py"), *argv])
     except PainterError as error:
@@ -126,7 +133,9 @@ def _install(group: Group, setup: Setup, say: Callable[[str], None]) -> None:
     have = disk.used_megabytes(setup.venv) if group.name == "studio" else 0
     need = max(group.megabytes - have, 100)
     disk.require(setup.root, need)
-    what = {"studio": "the studio", "test": "the tests", "ldm": "the tests' ldm UNet", "dev": "the developer's tools"}[group.name]
+    what = {"studio": "the studio", "test": "the tests", "ldm": "the tests' ldm UNet", "dataset": "what data sets need", "dev": "the developer's tools"}[
+        group.name
+    ]
     size = f", up to {disk.gigabytes(need)}" if need > 100 else ""
     say(f"Setting up {what} in {setup.venv}{size}. This is done once; it can be stopped (Ctrl-C) and goes on at the next start.")
 
