@@ -190,7 +190,7 @@ def _paint_score(
         content += ((judge.look("content", pictures) @ truth["content"][i].T).argmax(1) == np.array(asked)).tolist()
         again = painter.latents(pictures)
         agree += (again @ latents[i] / np.linalg.norm(again, axis=1) / np.linalg.norm(latents[i])).tolist()
-    return PaintScore(way, len(style), *(float(np.mean(values)) for values in (style, own, others, content, agree)), error)
+    return PaintScore(way, len(style), *(float(np.mean(values)) for values in (style, own, others, content, agree)), error=error)
 
 
 def holds(codes: Sequence[CodeScore], painted: Sequence[PaintScore]) -> bool:

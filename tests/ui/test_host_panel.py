@@ -102,6 +102,7 @@ class Panel:
 
     def options(self, name: str, having: str) -> list[str]:
         """Open a dropdown and read what it offers, once that is among it: a list that is open does not grow when more comes to it."""
+        offered: list[str] = []
         for _ in range(60):
             self.page.click(f"{self.prefix}-{name} input")
             self.page.wait_for_selector(f"{self.prefix}-{name} ul li")
