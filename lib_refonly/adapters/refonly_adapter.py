@@ -11,6 +11,7 @@ read: a list of what is installed needs none of it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -168,7 +169,8 @@ def save_adapter(model: RefOnlyAdapter, path: Path) -> Path:
     except (OSError, SafetensorError) as error:
         raise CannotWrite(f"{path} could not be written: {getattr(error, 'strerror', None) or error}.") from None
     finally:
-        half.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where no folder is, no half file is either
+            half.unlink()
     return path
 
 

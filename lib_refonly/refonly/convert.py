@@ -15,7 +15,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,7 +240,8 @@ def _write_text(path: Path, text: str) -> None:
         half.write_text(text, "utf-8")
         os.replace(half, path)
     finally:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):
+            half.unlink()
 
 
 @contextmanager
@@ -261,4 +262,5 @@ def _written(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]
     except SafetensorError as error:
         raise OSError(str(error)) from None
     finally:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):
+            half.unlink()

@@ -305,3 +305,6 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CannotWrite, match="could not be written"):
         save_adapter(adapter_of_random_numbers(), tmp_path / "a.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match="could not be written"):
+        save_adapter(adapter_of_random_numbers(), tmp_path / "file" / "a.safetensors")
