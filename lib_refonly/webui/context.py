@@ -31,6 +31,7 @@ from lib_refonly.webui.host import host_of
 from lib_refonly.webui.pictures import PictureStore, picture_of
 from lib_refonly.webui.preprocessors import controlnet_preprocessors
 from lib_refonly.webui.presets import Presets
+from lib_refonly.webui.style_choice import usual
 
 _MEGA = 1_000_000
 
@@ -146,7 +147,7 @@ def make_code(picture: Any) -> tuple[str, str]:
         carried = None if opened is None else read_card(opened)
         if opened is None:
             return "", ""
-        code = context().maker.code_of([opened]).short if carried is None else carried
+        code = context().maker.code_of([opened], usual()).short if carried is None else carried
     except Exception as error:
         return "", explain(error, loud=False)
     return code, read_code(code)

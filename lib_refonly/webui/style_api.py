@@ -11,6 +11,7 @@ from lib_refonly.stylecode.asked import read_style
 from lib_refonly.stylecode.codes import CodeModel, blend, write_long, write_short
 from lib_refonly.webui.context import context
 from lib_refonly.webui.pictures import picture_of
+from lib_refonly.webui.style_choice import usual
 
 _MOST_PICTURES = 16
 
@@ -50,7 +51,7 @@ def make(body: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(pictures, list) or not 0 < len(pictures) <= _MOST_PICTURES:
         raise BadSettings(f"pictures is a list of 1 to {_MOST_PICTURES} pictures in base64.")
     opened = [picture for picture in map(picture_of, pictures) if picture is not None]
-    code = context().maker.code_of(opened, _model(body))
+    code = context().maker.code_of(opened, _model(body) or usual())
     return _told(code.latent, code.model, code.notes)
 
 
@@ -73,7 +74,7 @@ def random(body: dict[str, Any]) -> dict[str, Any]:
     number = body.get("number")
     if not isinstance(number, int):
         raise BadSettings("number is a whole number.")
-    return _told(blend.random_style(number), _model(body) or shelf.find().info.code, ())
+    return _told(blend.random_style(number), _model(body) or shelf.find(usual()).info.code, ())
 
 
 def _text(body: dict[str, Any], name: str) -> str:

@@ -13,6 +13,7 @@ from lib_refonly.stylecode.codes import Code, CodeModel, write_long
 from lib_refonly.stylecode.shelf import find
 from lib_refonly.webui.context import context
 from lib_refonly.webui.own_painting import OnStep, paint, turn
+from lib_refonly.webui.style_choice import usual
 
 _SAMPLER = "Euler"
 
@@ -22,7 +23,7 @@ class HostPainter:
 
     def code_of(self, pictures: Sequence[Image.Image]) -> Code:
         """See `CodeMaker.code_of`."""
-        return context().maker.code_of(pictures)
+        return context().maker.code_of(pictures, usual())
 
     def paint_all(
         self,
@@ -37,7 +38,7 @@ class HostPainter:
         Raises:
             BadModel: the codes' model is not installed, or goes with another kind of checkpoint.
         """
-        owner = model or find().info.code
+        owner = model or find(usual()).info.code
         with turn("stylecode"):
             return [_paint(write_long(latent, owner), prompt, settings, _counted(on_step, number, len(latents))) for number, latent in enumerate(latents)]
 

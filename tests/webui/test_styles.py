@@ -6,12 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageChops
 
+from lib_refonly.imaging.decode import decode_base64
+from lib_refonly.imaging.infotext import save_png
+from lib_refonly.studio.style_engine import StyleEngine, StylePaintSettings
 from lib_refonly.stylecode.codes import TINY, write_long, write_short
 from lib_refonly.stylecode.codes.blend import random_style
+from lib_refonly.stylecode.codes.codec import Code
+from lib_refonly.stylecode.maker import CodeMaker
+from lib_refonly.stylecode.shelf import find
 from tests.webui.styles import MODEL
 from tests.webui.test_api import CHANGED, IP, apart, plain, same, the_prompt_acts
-from tests.webui.webui import Failed, Painted, WebUI, asked, drawing, reference
+from tests.webui.webui import RESULTS, Failed, Painted, WebUI, asked, drawing, reference
 
 __all__ = ["plain"]
 ONE, OTHER = (write_short(random_style(number), MODEL) for number in (1, 2))
@@ -96,6 +103,43 @@ def test_style_prompt_replaced_in_a_plot(webui: WebUI, plain: Painted) -> None:
     grid = webui.paint_all(prompt=f"a cat <sref:{ONE}:1>", script_name="X/Y/Z plot", script_args=arguments, n_iter=1)[0]
     half = grid.picture.shape[1] // 2
     assert np.abs(grid.picture[:, :half] - grid.picture[:, -half:]).mean() > 0.05
+
+
+def test_a_code_of_the_studio(webui: WebUI) -> None:
+    """stylecodes: a code that the studio made of a picture gives the same style on tiny-base here as there"""
+    if webui.is_forge:
+        pytest.skip("this host's loader takes no UNet as narrow as tiny-base's")
+    columns = []
+    for ground in ("teal", "orange", "white"):
+        picture = _striped(ground)
+        code = CodeMaker().code_of([picture], TINY)
+        text, how = code.short, {"width": 256, "height": 256, "steps": 20, "cfg_scale": 4, "sampler_name": "Euler"}
+        ours = webui.paint(prompt=f"{_PROMPT} <sref:{text}:1>", checkpoint="tiny-base", **how).picture
+        columns.append((np.asarray(picture), ours, _in_the_studio(code)))
+    for number, (_, ours, studio) in enumerate(columns):
+        far = min(np.abs(ours - other).mean() for at, (_, _, other) in enumerate(columns) if at != number)
+        assert np.abs(ours - studio).mean() < min(8, far / 2)
+    save_png(RESULTS / "styles.png", Image.fromarray(np.hstack([np.vstack(column) for column in columns]).astype(np.uint8)))
+
+
+_PROMPT = "storybook character, long wavy green hair, dark skin, smiling"
+
+
+def _striped(ground: str) -> Image.Image:
+    """A sample's character on stripes instead of white."""
+    character = decode_base64(reference(0)).convert("RGB").resize((256, 256))
+    stripes = Image.new("RGB", (256, 256), "black")
+    for at in range(0, 256, 32):
+        stripes.paste(ground, (at, 0, at + 16, 256))
+    return ImageChops.multiply(character, stripes)
+
+
+def _in_the_studio(code: Code) -> np.ndarray:
+    engine = StyleEngine("cpu")
+    loaded = engine._loaded(find(TINY))
+    plan = engine._plan(loaded, code.latent, StylePaintSettings())
+    (painted,) = engine._painter(loaded).paint([_PROMPT], plan, size=(256, 256), steps=20, cfg=4, seed=1, sampler="Euler")
+    return np.asarray(painted).astype(int)
 
 
 def test_style_routes(webui: WebUI) -> None:

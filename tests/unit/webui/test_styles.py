@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib_refonly.stylecode.codes import CodeModel, read, write_long, write_short
+from lib_refonly.errors import BadModel, BadSettings
+from lib_refonly.stylecode.codes import TINY, CodeModel, read, write_long, write_short
 from lib_refonly.stylecode.codes.blend import random_style
 from tests.contract.test_branches import style_file
 from tests.contract.test_contract import hooks
@@ -188,11 +189,14 @@ def test_the_extra_network(script: Any, host: Any, sd_model: SdModel, drawing: I
     assert page.create_item("none") is None
 
 
-def test_a_dropped_picture_gives_its_code(script: Any, reference: Image.Image) -> None:
+def test_a_dropped_picture_gives_its_code(script: Any, host: Any, sd_model: SdModel, reference: Image.Image) -> None:
     from lib_refonly.webui.context import make_code, read_code
 
+    code, _ = make_code(text_of(reference))
+    assert read(code, (MODEL, TINY)).model == TINY  # nothing is loaded: the one that is built in
+    vars(host.sd_models).update(model_data=types.SimpleNamespace(sd_model=sd_model))
     code, said = make_code(text_of(reference))
-    assert read(code, (MODEL,)).model.name in ("random-sd15", "tiny-stylecode-1")
+    assert read(code, (MODEL, TINY)).model == MODEL  # the one that goes with the checkpoint
     assert "refonly-message" in said
     assert make_code(None) == ("", "")
     assert "no picture" in make_code("bm8gcGljdHVyZQ==")[1].lower() or "picture" in make_code("bm8gcGljdHVyZQ==")[1]
@@ -212,8 +216,10 @@ def test_the_styles_page_paints_with_the_host(script: Any, processing: list[Any]
     assert (processing[0].settings["prompt"], processing[0].settings["negative_prompt"], processing[0].settings["seed"]) == ("a cat", "dark", 7)
     assert all(p.closed for p in processing)
     assert hooks(sd_model) == 0
-    with pytest.raises(Exception, match="not installed"):
-        HostPainter().paint_all([random_style(1)], "a cat", settings, CodeModel("tiny-stylecode-1", "x", "0"))
+    with pytest.raises(BadModel, match="another kind of network"):
+        HostPainter().paint_all([random_style(1)], "a cat", settings, TINY)
+    with pytest.raises(BadSettings, match="that is not here"):
+        HostPainter().paint_all([random_style(1)], "a cat", settings, CodeModel("gone-1", "x"))
 
 
 def test_an_axis_asks_for_a_style(script: Any, sd_model: SdModel) -> None:
