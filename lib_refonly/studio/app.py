@@ -171,6 +171,7 @@ def build(
     styles: StylePainter | None = None,
     library: Callable[[], Library] | None = None,
     onepic: CanvasPainter | None = None,
+    jobs: Path | None = None,
 ) -> gr.Blocks:
     """The whole page. `local`: the painter sits at this machine, so the page may name folders on it.
 
@@ -179,10 +180,13 @@ def build(
         styles: paints styles; by default an engine that reads its models when they are first needed.
         library: the painter's styles; by default those of this machine.
         onepic: paints canvases; by default an engine that reads its models when they are first needed.
+        jobs: the folder of all trainings; by default the one of `studio.py jobs`.
     """
     import gradio as gr
 
+    from lib_refonly.studio.commands.jobs import HOUSE
     from lib_refonly.studio.desk import Desk
+    from lib_refonly.training.jobs.house import JobHouse
     from lib_refonly.ui import shim
     from lib_refonly.ui.about_panel import build_about_panel
     from lib_refonly.ui.batch_panel import BatchEvents, build_batch_panel
@@ -194,6 +198,8 @@ def build(
     from lib_refonly.ui.samples import find_samples
     from lib_refonly.ui.style_events import StyleEvents
     from lib_refonly.ui.style_panel import build_style_panel
+    from lib_refonly.ui.training_events import TrainingEvents
+    from lib_refonly.ui.training_panel import build_training_panel
 
     desk, found = Desk(), find_samples(_shown(_ASSETS / "samples"))
     with gr.Blocks(title="RefOnly Studio", analytics_enabled=False, fill_width=True, delete_cache=(_HOUR, 72 * _HOUR)) as page:
@@ -206,6 +212,8 @@ def build(
                 style = build_style_panel()
             with gr.Tab("ONE-PIC", id="onepic") as onepic_tab:
                 canvas = build_onepic_panel()
+            with gr.Tab("Train", id="train") as train_tab:
+                training = build_training_panel(local)
             with gr.Tab("Batch", id="batch"):
                 batch = build_batch_panel(local)
             with gr.Tab("Models", id="models"):
@@ -215,6 +223,8 @@ def build(
         ColourEvents(colour, engine, desk, found, lambda: [name for _, name in choices(store)]).wire()
         StyleEvents(style, styles or _style_engine(), library or _library, desk).wire(page.load)
         OnePicEvents(canvas, onepic or _onepic_engine(), desk, installed()).wire(onepic_tab.select)
+        if training is not None:
+            TrainingEvents(training, JobHouse(jobs or HOUSE)).wire(train_tab.select)
         BatchEvents(batch, colour, engine, desk, local).wire()
         ModelsEvents(models, store, cut_out(store), download or _download).wire(page.load)
     return page
