@@ -71,15 +71,16 @@ class StyleFile:
 
     def _on(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with closing(_connect(self.path)) as db:
+            db.execute("BEGIN")  # all that is read is of one moment: another process may be making the table
             _refuse_newer(db, self.path)
             return work(db)
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(_connect(self.path)) as db:
-            _refuse_newer(db, self.path)
             db.execute("BEGIN IMMEDIATE")  # waits for its turn here: a transaction that first reads and then writes could wait for ever
             try:
+                _refuse_newer(db, self.path)
                 _begin(db)
                 out = work(db)
                 db.execute("COMMIT")

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -423,6 +424,23 @@ def test_several_processes_at_once_lose_nothing(place: Path, broken: bool) -> No
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert sorted(names(library_at(place))) == sorted(f"style {100 * number + i}" for number in range(3) for i in range(6))
     assert len(list(place.parent.glob("styles.broken-*"))) == broken
+
+
+def test_what_is_read_together_is_of_one_moment(place: Path) -> None:
+    """Else a table that another process makes meanwhile looks broken, or like another program's."""
+    place.parent.mkdir()
+    place.touch()
+    seen: list[int] = []
+
+    def look(db: sqlite3.Connection) -> None:
+        count = "SELECT count(*) FROM sqlite_master"
+        seen.append(db.execute(count).fetchone()[0])
+        with closing(sqlite3.connect(place, timeout=0.05, isolation_level=None)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("CREATE TABLE styles (key TEXT)")
+        seen.append(db.execute(count).fetchone()[0])
+
+    library_file.StyleFile(place)._on(look)
+    assert seen == [0, 0]
 
 
 def test_the_latent_of_a_code_is_its_own_models() -> None:
