@@ -43,7 +43,7 @@ class Studio:
     engine: FlatEngine
     store: FakeStore
     steps: threading.Event
-    """Set: engine and painter run freely. Cleared: they take 0.2 s a step."""
+    """Set: engine and painter run freely. Cleared: a step takes them `HELD` seconds."""
     painter: SquarePainter
     library: Path
 

@@ -20,6 +20,8 @@ from lib_refonly.studio.style_engine import StylePaintSettings
 from lib_refonly.stylecode.codes import TINY, Code, CodeModel
 from lib_refonly.stylecode.codes.blend import random_style
 
+HELD = 0.6
+"""Seconds that a step takes at the most while a test looks at a job in progress."""
 SKIN, HAIR, SHIRT = (242, 200, 170), (70, 150, 110), (210, 90, 70)
 
 
@@ -59,7 +61,7 @@ class FlatEngine:
         painting = _flat(request, seed)
         for step in range(request.settings.steps):
             if self._wait is not None:
-                self._wait.wait(0.2)
+                self._wait.wait(HELD)
             on_progress(Progress(step, request.settings.steps, index, request.settings.count, painting if step % 4 == 3 else None))
         lines = request.lines.convert("L")
         picture = Image.composite(painting, Image.new("RGB", painting.size), lines)
@@ -104,7 +106,7 @@ class SquarePainter:
     ) -> list[Image.Image]:
         for latent in latents:
             for step in range(settings.steps):
-                self._wait.wait(0.2)
+                self._wait.wait(HELD)
                 if on_step is not None:
                     on_step(step + 1, settings.steps)
             self.wishes.append((tuple(latent), prompt, settings))

@@ -27,7 +27,7 @@ from lib_refonly.onepic.settings import OnePicPaintSettings
 from lib_refonly.onepic.tasks import TASKS, task_named
 from lib_refonly.stylecode.library import Library
 from tests.ui.conftest import Studio
-from tests.ui.fakes import FakeStore, FlatEngine, SquarePainter
+from tests.ui.fakes import HELD, FakeStore, FlatEngine, SquarePainter
 from tests.ui.host_venvs import NotHere, page_of, python_with_gradio
 from tests.ui.test_page import downloaded, luminance, set_number
 
@@ -48,7 +48,7 @@ class FakeCanvas:
     def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Callable[[int, int], None] | None = None) -> Any:
         project.check_ready()
         for step in range(settings.steps):
-            self._wait.wait(0.2)
+            self._wait.wait(HELD)
             if on_step is not None:
                 on_step(step + 1, settings.steps)
         if self.error:
@@ -364,9 +364,9 @@ def test_what_was_changed_at_the_last_moment_is_painted(onepic: Callable[..., Pa
 
 def test_stop(onepic: Callable[..., Page], studio: CanvasStudio) -> None:
     one = onepic()
-    studio.steps.clear()  # 0.2 s a step
+    studio.steps.clear()
     one.page.click("#refonly-onepic-go")
-    one.says("progress", "Step 1 of 20")
+    one.says("progress", " of 20")
     one.page.click("#refonly-onepic-stop")
     one.says("message", "Stopped.")
     one.idle()

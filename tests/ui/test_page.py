@@ -161,14 +161,14 @@ def test_variations_history_and_restoring(open_page: OpenPage, studio: Studio, p
 def test_stop_keeps_what_is_finished(open_page: OpenPage, studio: Studio, pictures: Pictures) -> None:
     page = open_page()
     give_both(page, pictures)
-    studio.steps.clear()  # 0.2 s a step
+    studio.steps.clear()
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#refonly-stage [role=progressbar]")
     page.wait_for_selector("#refonly-stage img")  # the live preview
     page.keyboard.press("Escape")
     page.wait_for_selector("#refonly-message:has-text('Stopped')")
     wait_idle(page)
-    assert studio.engine.ended.wait(2)
+    assert studio.engine.ended.wait(60)
     assert source(page, "refonly-reference-1"), "inputs stay"
     assert page.locator("#refonly-history img").count() == 0
 
@@ -181,7 +181,7 @@ def test_closing_the_tab_ends_its_job(open_page: OpenPage, studio: Studio, pictu
     page.click("#refonly-go")
     page.wait_for_selector("#refonly-stage:has-text('Step'), #refonly-stage:has-text('step')")
     page.close()
-    assert studio.engine.ended.wait(10)
+    assert studio.engine.ended.wait(60)
 
 
 def test_a_second_tab_waits_and_says_so(open_page: OpenPage, studio: Studio, pictures: Pictures) -> None:

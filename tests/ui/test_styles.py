@@ -89,6 +89,7 @@ def test_a_pictures_code_is_made_shown_and_copied(styles: Callable[[], Any], pic
     page.wait_for_selector("#refonly-styles-make-message [role=alert]:has-text('Add a picture first')")
     page.set_input_files("#refonly-styles-picture-1 input[type=file]", str(pictures["reference"]))
     page.wait_for_selector("#refonly-styles-picture-1 img")
+    page.wait_for_selector("#refonly-styles-make-message [role=alert]", state="detached")  # the zone has heard of its picture
     page.click("#refonly-styles-make-go")
     code = wait_other_value(page, "code", "")
     assert read(code).form == "short"
@@ -206,7 +207,7 @@ def test_a_mixture_and_a_cell_of_its_grid(styles: Callable[[], Any], studio: Stu
 def test_stop_in_the_middle_of_a_grid_keeps_what_is_painted(styles: Callable[[], Any], studio: Studio) -> None:
     page = styles()
     tab(page, "Explore")
-    studio.steps.clear()  # 0.2 s a step
+    studio.steps.clear()
     page.click("#refonly-styles-explore-random")
     wait_grid(page, "explore", 2)
     page.click("#refonly-styles-explore-stop")
@@ -241,8 +242,10 @@ def test_random_styles_by_number_and_more_like_one(styles: Callable[[], Any], st
     assert len(set(first)) == 9
     studio.painter.wishes.clear()
     wait_idle(other, "-explore")
+    studio.steps.clear()
     other.click("#refonly-styles-explore-go")
     other.wait_for_selector("#refonly-styles-explore-stop:not([disabled])")
+    studio.steps.set()
     wait_idle(other, "-explore")
     assert [latent for latent, _, _ in studio.painter.wishes] == first, "the same number gives the same styles"
 
