@@ -122,7 +122,7 @@ class OnePicEvents:
         for tab, button in sending.buttons.items():
             send = partial(guarded(p.work.message)(self.send), tab)
             _on(button.click, _FLUSH, send, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [p.work.message, sending.parcel])
-        _on(sending.parcel.change, "window.refonlyParcel?.(values[0]);", None, [sending.parcel], [])
+        _on(sending.parcel.change, "if (values[0]) window.refonlyParcel?.(values[0]);", None, [sending.parcel], [])
 
     # --- the canvas -----------------------------------------------------------------------------------------------------------------------------------
 
