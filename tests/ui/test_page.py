@@ -41,6 +41,16 @@ def set_number(page: Any, field: str, value: float) -> None:
     page.keyboard.press("Tab")
 
 
+def open_tab(page: Any, name: str) -> None:
+    """One of the studio's tabs; those that have no room are in a menu."""
+    tab, more = page.get_by_role("tab", name=name, exact=True), page.locator("#studio-tabs").get_by_role("button", name="More tabs")
+    tab.or_(more).first.wait_for()
+    if not tab.count():
+        more.click()
+        tab = page.locator("#studio-tabs .overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
 def drop(page: Any, zone: str, path: Path) -> None:
     """Drop a file from outside onto the middle of a zone."""
     transfer = page.evaluate_handle(
@@ -304,10 +314,9 @@ def test_theme_follows_the_system_and_the_button(open_page: OpenPage, dark: bool
 @pytest.mark.parametrize("width", [390, 1024, 1440])
 def test_nothing_sticks_out(open_page: OpenPage, width: int) -> None:
     page = open_page(width=width, height=844)
-    for tab in ("Colour", "Styles", "Batch", "Models", "About"):
-        page.get_by_role("tab", name=tab, exact=True).first.click()
+    for tab in ("Styles", "ONE-PIC", "Train", "Batch", "Models", "About", "Colour"):
+        open_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
-    page.get_by_role("tab", name="Colour", exact=True).click()
     button = page.locator("#refonly-go").bounding_box()
     assert button["y"] + button["height"] <= 844, "the Colour button is on the first screen"
 

@@ -122,7 +122,7 @@ def test_preview_and_share_card(styles: Callable[[], Any], studio: Studio, tmp_p
     use(page, ONE.short)
     page.click("#refonly-styles-settings > button")
     set_number(page, "styles-strength", 0.5)
-    type_in(page, "seed", "7")
+    set_number(page, "styles-seed", 7)
     type_in(page, "prompt", "a cat")
     page.keyboard.press("Tab")
     page.click("#refonly-styles-go")
