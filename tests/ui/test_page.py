@@ -37,8 +37,13 @@ def wait_idle(page: Any) -> None:
 
 
 def set_number(page: Any, field: str, value: float) -> None:
-    page.fill(f"#refonly-{field} input[type=number]", str(value))
-    page.keyboard.press("Tab")
+    box = f"#refonly-{field} input[type=number]"
+    for _ in range(20):  # a field that has just come into sight may be filled once more by gradio
+        page.fill(box, str(value))
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(150)
+        if float(page.input_value(box) or "nan") == value:
+            break
 
 
 def open_tab(page: Any, name: str) -> None:
