@@ -2,11 +2,15 @@
 
 A task says what is learnt (`Task`); the loop says how. Batches are drawn from the seed and the step alone, so that a run that was stopped,
 killed or resumed sees what an uninterrupted one would have seen. A kill at any moment costs at most `save_every` steps.
+
+With several processes (`accelerate launch`) each draws rows of its own and has the whole model; what is asked of one, or goes wrong in one, is heard by
+all at the same step. The first one alone writes and paints. Their machines have to see the run's folder under the same path.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
@@ -18,7 +22,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from safetensors import SafetensorError
@@ -31,6 +35,10 @@ from lib_refonly.training.jobs.asks import Asks
 
 _SAVE_ERRORS = (OSError, RuntimeError, SafetensorError, CannotWrite)
 """What a full disk is to Python, to torch, to safetensors and to us."""
+_ENDINGS = ("minutes", "signal", "pause", "stop")
+_HEARD = (*_ENDINGS, "save", "sample")
+_SPLIT = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+"""By what `accelerate launch` says it: what leaves each process a part of the weights, or of the average, or of the optimiser."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,21 @@ class Run:
     """One training run in one folder: events.jsonl, checkpoint/, samples/, export/; in asks/ it is asked to stop, pause, save or sample (`jobs.asks`)."""
 
     def __init__(self, task: Any, config: LoopConfig, folder: Path) -> None:
+        _refuse_unfit()
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.folder, self.task = config, folder, task
-        self.accelerator = Accelerator(mixed_precision=config.precision)
+        # A task may have weights that its loss does not reach, such as CLIP's last norm.
+        self.accelerator = Accelerator(mixed_precision=config.precision, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+        if self.accelerator.process_index:  # else all processes would add the same noise to other rows
+            torch.manual_seed(config.seed + self.accelerator.process_index)
         weights = [p for p in task.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(weights, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
         self.module, self.optimiser = self.accelerator.prepare(task, optimiser)
         self.weights = weights
         self.ema = EMAModel(weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.accelerator.register_for_checkpointing(self.ema)
-        self.step, self._stop, self._why, self._saved = 0, False, "", -1
+        self.step, self._stop, self._why, self._saved, self._signalled = 0, False, "", -1, False
         self._asks = Asks(folder)
 
     def train(self, export: bool = False) -> int:
@@ -85,27 +97,33 @@ class Run:
 
         export: also write the averaged weights, before the end is told. Raises: BadSettings: the loss is no number. CannotWrite: the last save failed.
         """
-        self.resume()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: self._end("signal"))
+        before = {name: signal.signal(name, lambda *_: self._signal()) for name in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self.resume()
+            self._steps()
+            self._finish(export)
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+        return self.step
+
+    def _steps(self) -> None:
         begun, means = time.monotonic(), _Means()
         while self.step < self.config.steps and not self._stop:
             means.add(self._one_step())
             asked = self._heard(begun)
             if self.step % self.config.log_every == 0:
-                self._log("step", **means.taken(), lr=self._lr(), **self._memory())
+                self._log("step", **self._of_all(means.taken()), lr=self._lr(), **self._memory())
             if self.step % self.config.save_every == 0 or "save" in asked:
                 self._save()
             if self.step % self.config.sample_every == 0 or "sample" in asked:
                 self._sample()
-            for why in ("minutes", "signal", "pause", "stop"):
+            for why in _ENDINGS:
                 if why in asked:
-                    self._end(why)
-        self._finish(export)
-        return self.step
+                    self._stop, self._why = True, why
 
-    def _end(self, why: str) -> None:
-        self._stop, self._why = True, why
+    def _signal(self) -> None:
+        self._signalled = True  # no more: one process that ended its loop by itself would leave the others waiting
 
     def _finish(self, export: bool) -> None:
         """What is told last is true of everything before it: whoever finds "done" or "stopped" finds all that was saved."""
@@ -126,13 +144,9 @@ class Run:
         asked = self._asks.take_all() if self.accelerator.is_main_process else set()
         if self.config.minutes and time.monotonic() - begun > 60 * self.config.minutes:
             asked.add("minutes")
-        if self._stop:
-            asked.add(self._why or "signal")
-        if self.accelerator.num_processes > 1:
-            told = [sorted(asked)]
-            broadcast_object_list(told)
-            self._stop, asked = False, set(told[0])
-        return asked
+        if self._signalled:
+            asked.add("signal")
+        return {what for what, said in zip(_HEARD, self._anywhere(*(what in asked for what in _HEARD)), strict=True) if said}
 
     def export(self) -> Path:
         """Write the averaged weights as the task's own files; returns the folder."""
@@ -149,7 +163,7 @@ class Run:
         self.task.train()
         with self.accelerator.autocast():
             losses = self.module(**batch)
-        if not torch.isfinite(losses["loss"]):
+        if self._anywhere(not torch.isfinite(losses["loss"]))[0]:
             raise BadSettings(f"The loss is no number any more at step {self.step}. Lower the learning rate ({self.config.lr:g}) and resume.")
         self.accelerator.backward(losses["loss"])
         self.accelerator.clip_grad_norm_(self.weights, self.config.grad_clip)
@@ -207,7 +221,7 @@ class Run:
             self.accelerator.save_state(str(self.folder / swap.FRESH))
         except _SAVE_ERRORS as error:
             problem = _save_problem(error)
-        if self._anywhere(bool(problem)):
+        if self._anywhere(bool(problem))[0]:
             problem = problem or "Another process could not save the training."
         elif self.accelerator.is_main_process:
             try:
@@ -224,20 +238,31 @@ class Run:
         self.accelerator.wait_for_everyone()
         return problem
 
-    def _anywhere(self, here: bool) -> bool:
-        """Whether it is so in any of the processes."""
+    def _anywhere(self, *here: bool) -> list[bool]:
+        """Of each, whether it is so in any of the processes. All of them have to ask."""
         if self.accelerator.num_processes == 1:
-            return here
+            return list(here)
         gathered: Any = self.accelerator.gather(torch.tensor([here], device=self.accelerator.device))
-        return bool(gathered.any())
+        return gathered.any(0).tolist()
+
+    def _of_all(self, losses: dict[str, float]) -> dict[str, float]:
+        """The means over all processes."""
+        if self.accelerator.num_processes == 1:
+            return losses
+        mean: Any = self.accelerator.reduce(torch.tensor(list(losses.values()), device=self.accelerator.device), "mean")
+        return dict(zip(losses, mean.tolist(), strict=True))
 
     def resume(self) -> None:
-        """Take up the last checkpoint, if there is one, and tell it."""
+        """Take up the last checkpoint, if there is one, and tell it. Raises: BadSettings: the processes see different folders."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
             swap.settle(self.folder)
         self.accelerator.wait_for_everyone()
         self._log("resume" if self.load() else "start", steps=self.config.steps)
+        self.accelerator.wait_for_everyone()
+        steps: Any = self.accelerator.gather(torch.tensor([self.step], device=self.accelerator.device))
+        if self._anywhere(not (self.folder / events.FILE).exists() or bool((steps != steps[0]).any()))[0]:
+            raise BadSettings(f"The machines do not see the same folder {self.folder}. Put the run on a file system that they share.")
 
     def load(self) -> bool:
         """Read the last checkpoint, and change nothing in the folder: another process may be training there. False: there is none."""
@@ -248,6 +273,18 @@ class Run:
         self.ema.to(self.accelerator.device)
         self.step = self._saved = swap.step_of(checkpoint)
         return True
+
+
+def _refuse_unfit() -> None:
+    """Before accelerate looks for their packages. Raises: BadSettings."""
+    split = next((name for variable, name in _SPLIT.items() if os.environ.get(variable, "").lower() in ("true", "1")), "")
+    if split:
+        raise BadSettings(
+            f"This trainer does not work under {split}: the averaged weights, the samples and the export need the whole model in each process. "
+            "Take plain data parallelism instead (docs/accelerate/one-machine.yaml, two-machines.yaml)."
+        )
+    if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
+        raise BadSettings("This trainer does not accumulate gradients. Set gradient_accumulation_steps to 1, and take a larger batch or more processes.")
 
 
 def _save_problem(error: Exception) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ("lib_refonly", "lib_refonly.errors", "lib_refonly.settings")
+BASE = ("lib_refonly", "lib_refonly.errors", "lib_refonly.locks", "lib_refonly.settings")
 
 MAY_IMPORT = {
     "conditioning": ("conditioning",),
@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "onepic": ("conditioning", "hosts", "imaging", "models", "onepic", "refonly"),
     "training": ("adapters", "conditioning", "hosts", "imaging", "models", "onepic", "refonly", "stylecode", "training"),
 }
-"""Of our own packages, besides errors and settings: what each part of the core knows."""
+"""Of our own packages, besides errors, locks and settings: what each part of the core knows."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -77,7 +77,7 @@ def test_the_core_knows_nothing_above_it(part: str, allowed: tuple[str, ...]) ->
 
 def test_the_bootstrap_needs_nothing_installed() -> None:
     parts = "lib_refonly.training.drawings.packages"
-    files = [ROOT / "studio.py", *sources("lib_refonly/studio/bootstrap"), ROOT / f"{parts.replace('.', '/')}.py"]
+    files = [ROOT / "studio.py", *sources("lib_refonly/studio/bootstrap", "lib_refonly/locks.py"), ROOT / f"{parts.replace('.', '/')}.py"]
     foreign = {module for path in files for module in imports(path) if top(module) not in sys.stdlib_module_names}
-    allowed = ("lib_refonly.errors", "lib_refonly.studio.bootstrap", "lib_refonly.studio.cli", parts)
+    allowed = ("lib_refonly.errors", "lib_refonly.locks", "lib_refonly.studio.bootstrap", "lib_refonly.studio.cli", parts)
     assert [module for module in sorted(foreign) if not module.startswith(allowed)] == []

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(handle: int) -> None:
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _take(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+from lib_refonly.locks import held
 
 
 @contextmanager
 def only_one(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file `path`; the system gives it back when the process ends, however it does. `on_wait` is called once if taken."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        waiting = False
-        while True:
-            try:
-                _take(handle)
-                break
-            except OSError:
-                if not waiting:
-                    on_wait()
-                waiting = True
-                time.sleep(0.5)
+    """Hold the lock file `path`, for which is waited as long as it takes. `on_wait` is called once if it is taken."""
+    with held(path, 0.0) as mine:
+        if mine:
+            yield
+            return
+    on_wait()
+    with held(path, math.inf):
         yield
-    finally:
-        os.close(handle)

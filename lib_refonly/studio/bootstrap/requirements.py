@@ -25,7 +25,7 @@ class Group:
     with_dependencies: bool = True
 
 
-_MEGABYTES = {"studio": 3000, "test": 800, "ldm": 20, "dataset": 300, "dev": 400}
+_MEGABYTES = {"studio": 3000, "test": 1100, "ldm": 20, "dataset": 300, "ray": 300, "dev": 400}
 
 
 def read_groups(pyproject: Path) -> dict[str, Group]:

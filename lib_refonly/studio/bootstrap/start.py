@@ -32,6 +32,7 @@ _WHAT = {
     "test": "the tests",
     "ldm": "the tests' ldm UNet",
     "dataset": "what data sets need",
+    "ray": "Ray",
     "dev": "the developer's tools",
 }
 
@@ -72,7 +73,7 @@ def start(argv: Sequence[str], setup: Setup | None = None) -> int:
         if argv[:1] == ["test"]:
             return _test(argv[1:], setup)
         if not _wants_only_words(argv):
-            ensure(("studio", *(["dataset"] if argv[:1] == ["dataset"] else [])), setup, _say)
+            ensure(("studio", *_optional(argv)), setup, _say)
             if not environment.is_running_in(setup.venv):
                 return become([str(venv_python(setup.venv)), str(setup.root / "studio.py"), *argv])
     except PainterError as error:
@@ -84,6 +85,13 @@ def start(argv: Sequence[str], setup: Setup | None = None) -> int:
     from lib_refonly.studio.cli import main
 
     return main(argv)
+
+
+def _optional(argv: Sequence[str]) -> list[str]:
+    """The groups that only this command needs."""
+    if argv[:1] != ["dataset"]:
+        return []
+    return ["dataset", *(["ray"] if any(word.partition("=")[0] == "--ray" for word in argv) else [])]
 
 
 def _wants_only_words(argv: Sequence[str]) -> bool:
@@ -133,9 +141,7 @@ def _install(group: Group, setup: Setup, say: Callable[[str], None]) -> None:
     have = disk.used_megabytes(setup.venv) if group.name == "studio" else 0
     need = max(group.megabytes - have, 100)
     disk.require(setup.root, need)
-    what = {"studio": "the studio", "test": "the tests", "ldm": "the tests' ldm UNet", "dataset": "what data sets need", "dev": "the developer's tools"}[
-        group.name
-    ]
+    what = _WHAT[group.name]
     size = f", up to {disk.gigabytes(need)}" if need > 100 else ""
     say(f"Setting up {what} in {setup.venv}{size}. This is done once; it can be stopped (Ctrl-C) and goes on at the next start.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lib_refonly.errors import BadSettings
+from lib_refonly.studio.commands import tools
 from lib_refonly.studio.commands.bar import Bar
 
 if TYPE_CHECKING:
@@ -20,14 +21,24 @@ _BUILD = """Make a training set of the pictures in SOURCE and its subfolders, or
 dirty ones and of near-duplicates, embedded, paired by similarity, given blueprints, and packed into shards (WebDataset).
 
 A picture is cut out by its transparency, else by the segmentation model where one is installed (studio.py models), else not at all. Started
-again with the same OUT, it goes on; with other settings or pictures, only what they change is made anew."""
+again with the same OUT, it goes on; with other settings or pictures, only what they change is made anew.
+
+--ray has pictures opened, cut out, cleaned, embedded and packed by the workers of a Ray cluster, with the same result; near-duplicates and pairs are
+found where the command runs. All machines have to see SOURCE, OUT, the models and this project under the same paths."""
 
 _BUILD_EPILOG = """examples:
   studio.py dataset build pictures/ --out set/
   studio.py dataset build pictures/ --out set/ --encoder clip-vit-large-patch14/ --per-picture 8 --device cuda
+  studio.py dataset build /shared/pictures --out /shared/set --ray 192.168.1.10:6379
 
 OUT holds shards/NNNNN.tar with manifest.json, pictures.jsonl, embeddings.npy, pairs.parquet, and report.md with report.png. A sample
 of a shard has reference.png, target.png, blueprint.png and json."""
+
+_TRAIN = """All of it, or going on with it: the set, what the trainer reads of it, its latents, the training. It is `studio.py train`, and installs what
+sets need.
+
+CONFIG is a training file with a table [prepare], whose `pictures` is a folder of pictures, a finished set, or (for stylecodes) a folder with a
+subfolder for each style; docs/training.md has an example."""
 
 _PAIRS = """Find pairs of similar pictures by their embeddings (float32 or float16 [pictures, width], one row a picture), or go on finding them.
 
@@ -54,8 +65,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     action.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help="where to embed (default cpu)")
     action.add_argument("--shard", type=int, default=1000, metavar="N", help="samples in a shard (default 1000)")
     action.add_argument("--chunk", type=int, default=256, metavar="N", help="pictures that are finished together (default 256)")
+    action.add_argument("--ray", default="", metavar="ADDRESS", help="spread the work by Ray: local, auto, or a cluster's HOST:PORT (default: do it here)")
     _add_pair_options(action)
     action.set_defaults(run=build)
+    action = actions.add_parser("train", help="from a folder to a trained model", description=_TRAIN, formatter_class=raw)
+    action.add_argument("config", type=Path, metavar="CONFIG.toml")
+    action.add_argument("--folder", type=Path, metavar="RUN", help="train in this folder instead of the file's")
+    action.set_defaults(run=tools.train_recipe, minutes=None, steps=None, export=False)
     action = actions.add_parser("pairs", help="similar pairs of embeddings", description=_PAIRS, epilog=_PAIRS_EPILOG, formatter_class=raw)
     action.add_argument("embeddings", type=Path, metavar="EMBEDDINGS.npy")
     action.add_argument("-o", "--out", type=Path, required=True, metavar="PAIRS", help="a .parquet or a .csv")
@@ -94,7 +110,7 @@ def build(arguments: argparse.Namespace) -> int:
         arguments.side, arguments.smallest, segmenter, arguments.encoder or SHIPPED, arguments.device,
         pairs=_pair_settings(arguments), chunk=arguments.chunk, shard=arguments.shard,
     )  # fmt: skip
-    summary = _shown(lambda tell: build_set(arguments.source, arguments.out, settings, tell))
+    summary = _shown(lambda tell: build_set(arguments.source, arguments.out, settings, tell, arguments.ray))
     print(summary.sentence() + summary.note)
     print(f"{arguments.out / 'report.md'}")
     return 0

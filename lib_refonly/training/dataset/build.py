@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from lib_refonly.training.dataset.embed import SHIPPED, Encoder
 from lib_refonly.training.dataset.pairs import PairReport, PairSettings, find_pairs
 from lib_refonly.training.dataset.report import Summary, write_report
 from lib_refonly.training.dataset.samples import FOLDER, Pictures, chunks_of, examples, write_shards
+from lib_refonly.training.dataset.shards import Found, TarFiles
+from lib_refonly.training.dataset.spread import Workers, workers
 from lib_refonly.training.dataset.stages import Item, Made, Stage, fingerprint, make_chunk, mark, read_mark, remove_others
 from lib_refonly.training.dataset.tables import check_name, put_in_place, read_pairs
 from lib_refonly.training.dataset.vectors import Tell
@@ -65,30 +67,36 @@ class BuildSettings:
             raise BadSettings("A chunk has at least 1 picture, and a shard at least 1 sample.")
 
 
-def build(source: Path, out: Path, settings: BuildSettings | None = None, tell: Tell | None = None) -> Summary:
+def build(source: Path, out: Path, settings: BuildSettings | None = None, tell: Tell | None = None, ray: str = "") -> Summary:
     """Make the data set of the pictures in `source`, or go on making it. `out` then holds:
 
     shards/ and manifest.json (see `write_shards`), pictures.jsonl (the kept pictures, one a line), embeddings.npy with a row for each line, pairs.parquet
     (see `find_pairs`), report.md with report.png, and work/, which a later build with other settings goes on from and which may be removed. The same
     pictures, settings and packages give the same shards, ended in between or not.
 
+    ray: whose workers decode, cut out, clean, embed and write shards (`spread.workers`); "" is this process. What needs all pictures at once
+    (near-duplicates, pairs, the report) is done here in any case.
+
     Raises:
-        BadSettings: `source` has no pictures; `out` lies in it, or holds something else. BadModel: a model does not work. CannotWrite.
+        BadSettings: `source` has no pictures; `out` lies in it, or holds something else; Ray can't be used. BadModel: a model does not work. CannotWrite.
     """
     settings, tell = settings or BuildSettings(), tell or (lambda *_: None)
     source, out = source.resolve(), out.resolve()
     found, others = find_pictures(source)
     _prepare(source, out)
-    encoder = Encoder.read(settings.encoder, settings.device)  # before hours of work on pictures, as the next line
+    encoder = Encoder.read(settings.encoder.resolve(), "cpu" if ray else settings.device)  # before hours of work on pictures, as the next line
     check_name(out / PAIRS)
-    stages = (Decode(source, settings.side, settings.smallest), Cut(settings.segmenter), settings.clean)
-    chunks = _chunks(out / "work" / "pictures", found, stages, settings.chunk, tell)
-    items = _without_duplicates([item for chunk in chunks for item in chunk.items])
-    rows = [item for item in items if not item.reason]
-    with Pictures(chunks) as pictures:
-        _embed(out, rows, pictures, encoder, settings.chunk, tell)
+    model = settings.segmenter.resolve() if settings.segmenter else None
+    stages = (Decode(source, settings.side, settings.smallest), Cut(model), settings.clean)
+    with workers(ray, out, (source, encoder.folder, *([model] if model else []))) as work, Pictures() as pictures:
+        chunks = _chunks(out / "work" / "pictures", found, stages, settings.chunk, work, tell)
+        items = _without_duplicates([item for chunk in chunks for item in chunk.items])
+        rows = [item for item in items if not item.reason]
+        pictures.add(chunks)
+        _embed(out, rows, pictures, replace(encoder, device=settings.device), settings.chunk, work, tell)
         pairs, told = _pairs(out, len(rows), settings, tell)
-        shards = write_shards(out, rows, pairs, pictures, settings.shard, settings.pairs.seed, tell)
+        shards = write_shards(out, rows, pairs, pictures, settings.shard, settings.pairs.seed, work, tell)
+        _remove_halves(out)
         summary = Summary(items, others, told, shards, _FEW_NOTE if encoder.centred and len(rows) < _FEW else "")
         first = np.unique(pairs.a, return_index=True)[1][:_EXAMPLES]
         shown = [(rows[int(pairs.b[place])].key, rows[int(pairs.a[place])].key) for place in first]
@@ -106,10 +114,15 @@ def _prepare(source: Path, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"{out} could not be made ({error.strerror or error}).") from error
-    for folder in (out, out / FOLDER, out / "work" / "pictures", out / "work" / "embeddings"):
-        for left in folder.glob(".*.part") if folder.is_dir() else ():  # of a run that was killed while it wrote
-            left.unlink(missing_ok=True)
+    _remove_halves(out)
     write_atomically(out / BUILD, json.dumps({"format": _FORMAT}).encode())
+
+
+def _remove_halves(out: Path) -> None:
+    """What was being written when a run, or a worker of this one, was killed."""
+    for folder in (out, out / FOLDER, out / "work" / "pictures", out / "work" / "embeddings"):
+        for left in folder.glob(".*.part") if folder.is_dir() else ():
+            left.unlink(missing_ok=True)
 
 
 def _is_ours(out: Path) -> bool:
@@ -121,15 +134,16 @@ def _is_ours(out: Path) -> bool:
         return False
 
 
-def _chunks(folder: Path, items: Sequence[Item], stages: Sequence[Stage], size: int, tell: Tell) -> list[Made]:
+def _chunks(folder: Path, items: Sequence[Item], stages: Sequence[Stage], size: int, work: Workers, tell: Tell) -> list[Made]:
     """Every chunk of pictures: decoded, cut out, cleaned."""
     folder.mkdir(parents=True, exist_ok=True)
-    made: list[Made] = []
-    for number, portion in enumerate(chunks_of(items, size)):
-        made.append(make_chunk(folder / f"{number:06}.tar", portion, stages))
-        tell(min(1.0, (number + 1) * size / len(items)), "opening, cutting out and cleaning")
-    remove_others(folder, [chunk.path for chunk in made])
-    return made
+    made: dict[int, Made] = {}
+    units = ((folder / f"{number:06}.tar", portion, stages) for number, portion in enumerate(chunks_of(items, size)))
+    for number, chunk in work(make_chunk, units):
+        made[number] = chunk
+        tell(min(1.0, len(made) * size / len(items)), "opening, cutting out and cleaning")
+    remove_others(folder, [chunk.path for chunk in made.values()])
+    return [made[number] for number in range(len(made))]
 
 
 def _without_duplicates(items: Sequence[Item]) -> list[Item]:
@@ -139,25 +153,34 @@ def _without_duplicates(items: Sequence[Item]) -> list[Item]:
     return [item.knowing(like=twin[item.key].about["file"]).out("near-duplicate") if item.key in twin else item for item in items]
 
 
-def _embed(out: Path, rows: Sequence[Item], pictures: Pictures, encoder: Encoder, size: int, tell: Tell) -> None:
+def _embed(out: Path, rows: Sequence[Item], pictures: Pictures, encoder: Encoder, size: int, work: Workers, tell: Tell) -> None:
     """Write embeddings.npy, float32 [len(rows), D], and pictures.jsonl."""
     folder = out / "work" / "embeddings"
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[Path] = []
-    for number, portion in enumerate(chunks_of(rows, size)):
-        path = folder / f"{number:06}.npy"
-        made_of = fingerprint(encoder.digest, [(item.key, pictures.digest(item.key)) for item in portion])
-        if read_mark(path, made_of) is None:
-            batches = (portion[start : start + _BATCH] for start in range(0, len(portion), _BATCH))
-            vectors = [encoder([Image.open(io.BytesIO(pictures.read(item.key, PICTURE))) for item in batch]) for batch in batches]
-            put_in_place(path, lambda passing, vectors=vectors: _save(passing, np.concatenate(vectors)))
-            mark(path, made_of)
-        parts.append(path)
-        tell(min(1.0, (number + 1) * size / len(rows)), "embedding")
+    parts = [folder / f"{number:06}.npy" for number in range(-(-len(rows) // size))]
+
+    def units() -> Iterator[tuple[Path, str, list[Found], Encoder]]:
+        for path, portion in zip(parts, chunks_of(rows, size), strict=True):
+            made_of = fingerprint(encoder.digest, [(item.key, pictures.digest(item.key)) for item in portion])
+            yield path, made_of, [pictures.found(item.key, PICTURE) for item in portion], encoder
+
+    for done, _ in enumerate(work(_embed_part, units(), gpu=encoder.device == "cuda"), 1):
+        tell(done / len(parts), "embedding")
     remove_others(folder, parts)
     put_in_place(out / EMBEDDINGS, lambda passing: _join(passing, parts, len(rows), encoder))
     lines = (json.dumps({"row": row, "key": item.key, **item.about}) for row, item in enumerate(rows))
     write_atomically(out / ROWS, "".join(line + "\n" for line in lines).encode())
+
+
+def _embed_part(path: Path, made_of: str, found: Sequence[Found], encoder: Encoder) -> None:
+    """float32 [len(found), D] in a file of its own."""
+    if read_mark(path, made_of) is not None:
+        return
+    with TarFiles() as tars:
+        batches = (found[start : start + _BATCH] for start in range(0, len(found), _BATCH))
+        vectors = [encoder([Image.open(io.BytesIO(tars.read(*one))) for one in batch]) for batch in batches]
+    put_in_place(path, lambda passing: _save(passing, np.concatenate(vectors)))
+    mark(path, made_of)
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ class Cut:
         except OSError as error:
             raise BadModel(f"The segmentation model {self.model} cannot be read ({error.strerror or error}).") from error
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_once, (self.model,)
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """Raises: BadModel: the model can't be read."""
@@ -55,6 +58,12 @@ class Cut:
         if self._segmenter is None:
             return item.knowing(cut="no")
         return _laid(item, self._segmenter.alpha(picture), "model")
+
+
+@lru_cache(maxsize=1)
+def _read_once(model: Path | None) -> Cut:
+    """In another process, which shall not read the model for every chunk."""
+    return Cut(model)
 
 
 def _laid(item: Item, alpha: Image.Image, how: str) -> Item:

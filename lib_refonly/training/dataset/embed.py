@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ class Encoder:
 
     centred: whether the mean of a set has to be taken off before directions are compared. CLIP was taught to tell pictures apart by the direction of its
     projected embedding, so that stays as it is; the states of an encoder that was trained for something else all point nearly the same way.
-    digest: of the weights.
+    digest: of the weights. Where it is sent to another process, it is read from its folder there, once.
     """
 
     module: Any
@@ -39,7 +41,11 @@ class Encoder:
     width: int
     centred: bool
     digest: str
+    folder: Path
     device: str = "cpu"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _read_once, (self.folder, self.device, self.digest)
 
     @classmethod
     def read(cls, folder: Path = SHIPPED, device: str = "cpu") -> Encoder:
@@ -60,7 +66,7 @@ class Encoder:
         if spec.size != module.config.image_size:
             raise BadModel(f"{folder}: {_PROCESSOR} makes {spec.size} px pictures, the model wants {module.config.image_size} px.")
         width = module.config.projection_dim if projected else module.config.hidden_size
-        return cls(module, spec, int(width), not projected, file_digest(file), device)
+        return cls(module, spec, int(width), not projected, file_digest(file), folder, device)
 
     def __call__(self, pictures: Sequence[Image.Image]) -> Floats:
         """float32 [len(pictures), width]; a tall picture is padded on black to a square, so that nothing of it is cut off.
@@ -82,6 +88,15 @@ class Encoder:
         if not np.isfinite(vectors).all():
             raise BadModel("The vision model gives values that are no numbers. Its files are damaged, or it is another model.")
         return np.asarray(vectors, np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_once(folder: Path, device: str, digest: str) -> Encoder:
+    """In a worker. Raises: BadModel: as `Encoder.read`; the folder holds another model than where the work is handed out."""
+    encoder = Encoder.read(folder, device)
+    if encoder.digest != digest:
+        raise BadModel(f"{platform.node()} has another model in {folder}. All machines have to see the same files.")
+    return encoder
 
 
 def _processor(folder: Path) -> Path:

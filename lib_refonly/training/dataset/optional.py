@@ -1,4 +1,4 @@
-"""The packages of the group `dataset`, which only these commands need."""
+"""The packages of the groups `dataset` and `ray`, which only these commands need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from lib_refonly.errors import PainterError
 
-_PACKAGES = {"faiss": "faiss-cpu", "pyarrow": "pyarrow"}
+_PACKAGES = {"faiss": "faiss-cpu", "pyarrow": "pyarrow", "ray": "ray"}
 
 
 def needed(module: str) -> Any:
-    """A module of an optional package, such as `faiss` or `pyarrow.parquet`.
+    """A module of an optional package, such as `faiss`, `ray` or `pyarrow.parquet`.
 
     Raises:
         PainterError: it is not installed; the text says what to do.

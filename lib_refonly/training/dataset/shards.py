@@ -53,6 +53,13 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+class Found(NamedTuple):
+    """A file in a tar file."""
+
+    tar: Path
+    place: Place
+
+
 class TarFiles:
     """Reads files out of many tar files, whose places are known, without going through them."""
 
@@ -60,7 +67,7 @@ class TarFiles:
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
 
     def read(self, path: Path, place: Place) -> bytes:
-        """The bytes at `place` of `path`. Raises: OSError."""
+        """The bytes at `place` of `path`. Raises: OSError: the file is gone."""
         file = self._open.pop(path, None) or path.open("rb")
         self._open[path] = file
         if len(self._open) > _OPEN:

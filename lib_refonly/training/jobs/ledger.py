@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from lib_refonly.errors import BadSettings, CannotWrite
 from lib_refonly.imaging.infotext import write_atomically
+from lib_refonly.locks import held
 from lib_refonly.training.jobs import names, record
 from lib_refonly.training.jobs.ending import standing
-from lib_refonly.training.jobs.lock import held
 from lib_refonly.training.jobs.process import Identity, alive
 from lib_refonly.training.jobs.record import Job
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib_refonly.errors import BadSettings, CannotWrite
+from lib_refonly.locks import held
 from lib_refonly.training.jobs import asks, events, log, process, record
 from lib_refonly.training.jobs.ending import ended
 from lib_refonly.training.jobs.ledger import Ledger
-from lib_refonly.training.jobs.lock import held
 from lib_refonly.training.jobs.process import Identity
 from lib_refonly.training.jobs.record import ACTIVE, FAILED, RUNNING, WAITING, Job
 

@@ -24,7 +24,7 @@ class Goal:
 
     kind: "lora", "chosen" (a LoRA on some modules only), "full", "embedding" or "onepic". family: "sd1", "sd2", "sdxl" or "flux".
     script: sd-scripts' entry script, without .py. trainer: its class; "" where it has none, then `sampler` is the module whose `sample_images` it calls.
-    fixed: options that the goal itself decides. keeps_count: its --resume can go on counting (`skip_until_initial_step`).
+    fixed: options that the goal itself decides.
     """
 
     kind: str
@@ -38,10 +38,6 @@ class Goal:
     @property
     def name(self) -> str:
         return f"{self.kind}-{self.family}"
-
-    @property
-    def keeps_count(self) -> bool:
-        return self.kind in ("lora", "chosen", "onepic")
 
     @property
     def makes(self) -> str:

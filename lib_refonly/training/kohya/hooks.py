@@ -49,10 +49,9 @@ class Watch:
         self._seen: dict[str, int] = {}
         self._told, self._told_step = time.monotonic(), 0
 
-    def goes_on(self, step: int, counted: bool) -> None:
-        """The training goes on after `step` steps. counted: the loop's own numbers go on from there, too; otherwise they begin anew."""
-        self.step = self._told_step = step
-        self._before = 0 if counted else step
+    def goes_on(self, step: int) -> None:
+        """The training goes on after `step` steps; the loop's own numbers begin anew."""
+        self.step = self._told_step = self._before = step
 
     def ask(self, what: str) -> None:
         """As if there were a flag file. Safe to call while a signal is handled."""
@@ -251,7 +250,7 @@ def watch_functions(train_util: Any, sampler: Any, watch: Watch) -> None:
 
 
 def go_on_from(train_util: Any, before: int) -> None:
-    """Resume in scripts that would begin to count anew: they train the steps that are left, and their files have the true step's number.
+    """Scripts begin to count anew when they resume: they train the steps that are left, and their files have the true step's number.
 
     sd-scripts makes the learning rate's schedule for all steps, loads the state, and counts the epochs only then: in between the number is lowered.
     """

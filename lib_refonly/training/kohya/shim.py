@@ -56,16 +56,16 @@ def prepared(goal: Goal, watch: hooks.Watch) -> Callable[[], None]:
         trainer = hooks.watched(getattr(script, goal.trainer), watch) if goal.trainer else script
         if not goal.trainer:
             hooks.watch_functions(train_util, importlib.import_module(goal.sampler), watch)
-    if watch.job is not None and go_on(goal, args, train_util, watch):
+    if watch.job is not None and go_on(args, train_util, watch):
         return lambda: None
     return lambda: trainer.train(args)
 
 
-def go_on(goal: Goal, args: Any, train_util: Any, watch: hooks.Watch) -> bool:
+def go_on(args: Any, train_util: Any, watch: hooks.Watch) -> bool:
     """From the newest whole state that an earlier sitting left, if any. Whether nothing is left to do.
 
     A state of the last step without the finished model is of no use, since sd-scripts has to train a step to write one: the one before it is taken. It counts
-    anew after --resume unless it is told to skip; where it can't, or would count batches for steps, it is made to train what is left.
+    anew after --resume, and is made to train what is left. (Its `skip_until_initial_step` counts right only within the first epoch.)
     """
     out, found = Path(args.output_dir), states.whole(Path(args.output_dir))
     enough = found[0][0] >= args.max_train_steps and not args.max_train_epochs if found else False
@@ -76,14 +76,11 @@ def go_on(goal: Goal, args: Any, train_util: Any, watch: hooks.Watch) -> bool:
     if not left:
         return False
     step, folder = left[0]
-    counted = goal.keeps_count and args.gradient_accumulation_steps == 1
     args.resume = str(folder)
-    watch.goes_on(step, counted)
-    if counted:
-        args.skip_until_initial_step = True
-    else:
-        args.initial_step = 0 if goal.keeps_count else None
-        hooks.go_on_from(train_util, step)
+    if hasattr(args, "initial_step"):
+        args.initial_step = 0
+    watch.goes_on(step)
+    hooks.go_on_from(train_util, step)
     return False
 
 

@@ -125,13 +125,16 @@ def test_its_packages_are_installed_at_its_first_start(tmp_path: Path, monkeypat
     project, ensured = make(tmp_path), list[tuple[str, ...]]()
     monkeypatch.setattr(start, "ensure", lambda names, *_: ensured.append(tuple(names)))
     monkeypatch.setattr(start, "become", lambda command: ensured.append(tuple(command)) or 0)
-    for words in (["dataset", "pairs", "x.npy", "-o", "p.csv"], ["models"]):
+    spread = ["dataset", "build", "x", "--out", "y", "--ray=local"]
+    for words in (["dataset", "pairs", "x.npy", "-o", "p.csv"], ["models"], spread):
         start.start(words, project.setup)
-    commands = [(str(venv_python(project.setup.venv)), str(tmp_path / "studio.py"))] * 2
-    assert ensured == [("studio", "dataset"), (*commands[0], "dataset", "pairs", "x.npy", "-o", "p.csv"), ("studio",), (*commands[1], "models")]
+    command = (str(venv_python(project.setup.venv)), str(tmp_path / "studio.py"))
+    first, second = [("studio", "dataset"), (*command, "dataset", "pairs", "x.npy", "-o", "p.csv")], [("studio",), (*command, "models")]
+    assert ensured == [*first, *second, ("studio", "dataset", "ray"), (*command, *spread)]
 
 
 def test_the_group_names_what_the_code_asks_for() -> None:
     groups = read_groups(ROOT / "pyproject.toml")
-    assert set(groups["dataset"].requirements) == set(optional._PACKAGES.values())
-    assert set(groups["dataset"].requirements) <= set(groups["test"].requirements)
+    wanted = {*groups["dataset"].requirements, *groups["ray"].requirements}
+    assert wanted == set(optional._PACKAGES.values())
+    assert wanted <= set(groups["test"].requirements)

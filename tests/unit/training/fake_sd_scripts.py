@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +91,7 @@ def setup_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_name", default="mine")
     parser.add_argument("--max_train_steps", type=int, default=1600)
     parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
-    for name in ("save_state", "skip_until_initial_step", "no_pictures"):
+    for name in ("save_state", "no_pictures"):
         parser.add_argument(f"--{name}", action="store_true")
     return parser
 
@@ -105,8 +104,6 @@ def loop(args: Any, util: Any, accelerator: Any, sample: Any, before_step: Any) 
     if args.no_pictures:
         return
     step = 0
-    if args.resume and args.skip_until_initial_step:
-        step = json.loads((Path(args.resume) / "refonly.json").read_text())["step"]
     out = Path(args.output_dir)
     out.mkdir(parents=True, exist_ok=True)
     sample(accelerator, args, 0, step if args.resume else 0)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from lib_refonly.errors import BadSettings, CannotWrite
+from lib_refonly.locks import held
 from lib_refonly.training.jobs import asks, events, log, names, record, results, swap
 from lib_refonly.training.jobs.asks import Asks, ask
 from lib_refonly.training.jobs.explain import explain
-from lib_refonly.training.jobs.lock import held
 from lib_refonly.training.jobs.process import Identity
 from lib_refonly.training.jobs.progress import Progress, thinned
 from lib_refonly.training.jobs.record import Job

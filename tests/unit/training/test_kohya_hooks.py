@@ -87,7 +87,7 @@ def test_stop_saves_all_and_the_same_command_goes_on(job: Job, goal: str, ask: s
 @pytest.mark.parametrize("goal", GOALS)
 def test_saved_files_have_the_true_step_s_number_after_a_resume(job: Job, goal: str) -> None:
     job.run(goal, "stop", before=3)
-    job.run(goal, "save", before=5 if goal == "lora-sd1" else 1)
+    job.run(goal, "save", before=1)
     assert (job.out / "mine-step00000006.safetensors").is_file()
     assert [step for step, _ in states.whole(job.out)][0] == 6
 
@@ -113,11 +113,10 @@ def test_sample_now_without_prompts_says_why_not(job: Job) -> None:
 
 
 def test_several_batches_a_step_are_one_step_also_after_a_resume(job: Job) -> None:
-    """sd-scripts' skip_until_initial_step would count batches for steps."""
     job.run("lora-sd1", "stop", gradient_accumulation_steps=2)
     told = job.run("lora-sd1", gradient_accumulation_steps=2)
     assert [event["step"] for event in told if event["event"] == "step"] == [3, 4, 5, 6]
-    assert (job.fake.args.initial_step, job.fake.args.skip_until_initial_step) == (0, False)
+    assert job.fake.args.initial_step == 0  # else sd-scripts would take the state's number, and count batches for steps
 
 
 def test_a_state_that_was_cut_off_is_not_gone_on_from(job: Job) -> None:
