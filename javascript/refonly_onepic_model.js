@@ -36,7 +36,7 @@
 
   function newProject(rows = 2, columns = 2) {
     const panels = Array.from({ length: rows * columns }, (_, i) => emptyPanel(i === rows * columns - 1 ? "target" : "context"));
-    const plain = { prompt: "", negative: "", reuse: 1, alone: true };
+    const plain = { prompt: "", negative: "", reuse: 1, alone: true, control_alone: true };
     return { format: FORMAT, version: VERSION, task: "", layout: { rows, columns }, panel: { width: 512, height: 512 }, panels, ...plain };
   }
 
@@ -109,6 +109,7 @@
       negative: string(raw.negative).slice(0, MOST.prompt),
       reuse: clamp(Math.round(number(raw.reuse, 1)), 1, MOST.reuse),
       alone: raw.alone !== false,
+      control_alone: raw.control_alone !== false,
     });
   }
 

@@ -37,11 +37,14 @@ class CleanContext:
 
     reuse: of how many steps in a row the first alone computes the whole canvas; the others compute the target, and take from it what the context gave to
     the target there (`hosts.context_reuse`). 1 is exact.
+
+    control: the part for which the host's ControlNets are called, and in which they act (`hosts.control`). None is all of it.
     """
 
     latents: Tensor
     target: Tensor
     reuse: int = 1
+    control: Box | None = None
 
     def __post_init__(self) -> None:
         if self.latents.dim() != 4 or self.target.shape != self.latents.shape[-2:]:

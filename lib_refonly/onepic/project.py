@@ -106,6 +106,11 @@ class Project:
         step=1,
     )
     alone: bool = setting(True, "References act on the target only", "References and styles leave the context panels as they are.")
+    control_alone: bool = setting(
+        True,
+        "ControlNet acts on the target only",
+        "ControlNet's picture is one for the target panel. Off: it lies over the whole canvas.",
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -156,8 +161,8 @@ class Project:
         return text
 
 
-_ENTRIES = ("format", "version", "task", "layout", "panel", "panels", "prompt", "negative", "reuse", "alone")
-_PLAIN = ("task", "prompt", "negative", "reuse", "alone")
+_ENTRIES = ("format", "version", "task", "layout", "panel", "panels", "prompt", "negative", "reuse", "alone", "control_alone")
+_PLAIN = ("task", "prompt", "negative", "reuse", "alone", "control_alone")
 _OF_PANEL = tuple(field.name for field in dataclasses.fields(Panel))
 
 

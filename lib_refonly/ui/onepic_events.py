@@ -7,7 +7,7 @@ gets theirs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -53,7 +53,7 @@ _PART = "paint"
 _FIND = f"const root = (document.querySelector('gradio-app')?.shadowRoot ?? document).querySelector('#{COMPOSER}'), composer = window.refonlyOnePic;"
 _FLUSH = f"{_FIND} if (root && composer?.flush) values[1] = composer.flush(root);"
 """For an event whose second input is the canvas: the composer writes a little late, and this is what it shows now."""
-_REMEMBER = "const [prompt, negative, reuse] = values; window.refonlyOnePicAsked = { prompt, negative, reuse: reuse || 1 };"
+_REMEMBER = "const [prompt, negative, reuse, control_alone] = values; window.refonlyOnePicAsked = { prompt, negative, reuse: reuse || 1, control_alone };"
 """For an event whose inputs are what a project says too."""
 _SAVE_ALL = f"""
   if (!window.refonlyOnePicSaves) document.addEventListener("click", (event) => {{
@@ -94,9 +94,9 @@ class OnePicEvents:
         shown = [c.tips, c.repeat, c.task, c.about, *a.of_project, p.easel.into]
         shim.on(c.project.change, self.look, looked, shown, live=True)
         shim.on(a.reuse.change, self.look, looked, shown, live=True)
-        _on(opened, _SAVE_ALL, self.opened, looked, [*shown, p.work.message, a.form["model"], a.form["lora"]])
+        shim.after_script(opened, _SAVE_ALL, self.opened, looked, [*shown, p.work.message, a.form["model"], a.form["lora"]])
         for box in a.of_project:
-            _on(box.change, _REMEMBER, None, a.of_project, [])
+            shim.after_script(box.change, _REMEMBER, None, a.of_project, [])
         self._wire_canvas()
         self._wire_painting()
         self._wire_sending()
@@ -104,14 +104,14 @@ class OnePicEvents:
     def _wire_canvas(self) -> None:
         p, c, model, message = self.panel, self.panel.canvas, self.panel.asked.form["model"], self.panel.work.message
         safe = guarded(message)
-        _on(c.task.input, _FLUSH, safe(self.choose), [p.session, c.project, c.task, model], [message, c.sent, c.about, p.asked.prompt])
-        _on(model.input, _FLUSH, safe(self.fit_size), [p.session, c.project, model], [message, c.sent])
-        _on(c.repeat.click, _FLUSH, safe(self.repeat), [p.session, c.project], [message, c.sent])
-        _on(p.easel.put.click, _FLUSH, safe(self.put_back), [p.session, c.project, p.easel.into], [message, c.sent])
+        shim.after_script(c.task.input, _FLUSH, safe(self.choose), [p.session, c.project, c.task, model], [message, c.sent, c.about, p.asked.prompt])
+        shim.after_script(model.input, _FLUSH, safe(self.fit_size), [p.session, c.project, model], [message, c.sent])
+        shim.after_script(c.repeat.click, _FLUSH, safe(self.repeat), [p.session, c.project], [message, c.sent])
+        shim.after_script(p.easel.put.click, _FLUSH, safe(self.put_back), [p.session, c.project, p.easel.into], [message, c.sent])
 
     def _wire_painting(self) -> None:
         p, a, work = self.panel, self.panel.asked, self.panel.work
-        _on(work.go.click, _FLUSH, self.paint, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [*work.all, *p.easel.shown])
+        shim.after_script(work.go.click, _FLUSH, self.paint, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [*work.all, *p.easel.shown])
         shim.on(work.stop.click, lambda session: stop(session, _PART), [p.session], [work.stop], now=True)
         shim.on(p.easel.several.select, guarded(work.message)(self.pick), [p.session], [work.message, p.easel.picture, p.easel.save])
 
@@ -121,8 +121,8 @@ class OnePicEvents:
             return
         for tab, button in sending.buttons.items():
             send = partial(guarded(p.work.message)(self.send), tab)
-            _on(button.click, _FLUSH, send, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [p.work.message, sending.parcel])
-        _on(sending.parcel.change, "if (values[0]) window.refonlyParcel?.(values[0]);", None, [sending.parcel], [])
+            shim.after_script(button.click, _FLUSH, send, [p.session, p.canvas.project, *a.of_project, *a.form.inputs], [p.work.message, sending.parcel])
+        shim.after_script(sending.parcel.change, "if (values[0]) window.refonlyParcel?.(values[0]);", None, [sending.parcel], [])
 
     # --- the canvas -----------------------------------------------------------------------------------------------------------------------------------
 
@@ -136,12 +136,12 @@ class OnePicEvents:
         models = {form["model"]: shim.titled_choices(form["model"], bases)} if bases else {}
         return seen | models | {form["lora"]: shim.titled_choices(form["lora"], lora_choices(loras))}
 
-    def look(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, task: str, into: str) -> Updates:
+    def look(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, control: bool, task: str, into: str) -> Updates:
         """The canvas has changed: advice, and what of the page follows a project that was opened."""
         c, a, box = self.panel.canvas, self.panel.asked, self.panel.easel.into
         try:
             project = Project.read(text)
-            followed = self._follow(session, project, (task, prompt, negative, int(reuse or 1)))
+            followed = self._follow(session, project, (task, prompt, negative, int(reuse or 1), control is not False))
             said = tips(replace(project, reuse=int(followed.get(a.reuse, reuse or 1))))
         except Exception as error:
             return {c.tips: explain(error, loud=False), c.repeat: shim.update(visible=False)}
@@ -150,13 +150,13 @@ class OnePicEvents:
         seen = {c.tips: tips_list(said), c.repeat: _repeat_button(project), box: shim.titled_choices(box, places) | kept}
         return seen | followed
 
-    def _follow(self, session: OnePicSession, project: Project, fields: tuple[str, str, str, int]) -> Updates:
+    def _follow(self, session: OnePicSession, project: Project, fields: tuple[Any, ...]) -> Updates:
         """What the project says anew, and the fields don't. No prompt in it is no reason to empty a field."""
         c, before = self.panel.canvas, session.said
-        session.said = says = (project.task, project.prompt, project.negative, project.reuse)
-        boxes = (c.task, *self.panel.asked.of_project)
+        session.said = says = (project.task, project.prompt, project.negative, project.reuse, project.control_alone)
+        always, boxes = (c.task, self.panel.asked.control), (c.task, *self.panel.asked.of_project)
         new = {box: now for box, now, old, field in zip(boxes, says, before, fields, strict=True) if now not in (old, field)}
-        new = {box: value for box, value in new.items() if box is c.task or value not in ("", 1)}
+        new = {box: value for box, value in new.items() if box in always or value not in ("", 1)}
         return new | ({c.about: about_task(project.task)} if c.task in new else {})
 
     def choose(self, session: OnePicSession, text: str, task: str, model: str) -> Updates:
@@ -196,9 +196,9 @@ class OnePicEvents:
         said = f"The result is in panel {into} now."
         return {self.panel.canvas.sent: replace(project, panels=tuple(panels)).written(), self.panel.work.message: markup.message(said, "done")}
 
-    def send(self, tab: str, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, *values: Any) -> Updates:
+    def send(self, tab: str, session: OnePicSession, text: str, *values: Any) -> Updates:
         """A button that sends the canvas to a tab of the WebUI."""
-        project, settings = self._asked(text, prompt, negative, reuse, values)
+        project, settings = self._asked(text, *values)
         project.check_ready()
         assert self.parcel is not None
         assert self.panel.sending is not None
@@ -207,20 +207,20 @@ class OnePicEvents:
         said = markup.message(f"The canvas is in {tab}, below Stylecode, with its prompt, steps and CFG scale. Press Generate there.", "done")
         return {self.panel.sending.parcel: json.dumps(parcel), self.panel.work.message: said}
 
-    def _asked(self, text: str, prompt: str, negative: str, reuse: float | None, values: Sequence[Any]) -> tuple[Project, OnePicPaintSettings]:
-        project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse or 1))
+    def _asked(self, text: str, prompt: str, negative: str, reuse: float | None, control: bool, *values: Any) -> tuple[Project, OnePicPaintSettings]:
+        project = replace(Project.read(text), prompt=prompt or "", negative=negative or "", reuse=int(reuse or 1), control_alone=control is not False)
         return project, self.panel.asked.form.read(values)
 
     # --- painting -------------------------------------------------------------------------------------------------------------------------------------
 
-    def paint(self, session: OnePicSession, text: str, prompt: str, negative: str, reuse: float | None, *values: Any) -> Iterator[Updates]:
+    def paint(self, session: OnePicSession, text: str, *values: Any) -> Iterator[Updates]:
         """The Paint button: stream the job into the page. The canvas stays as it is, whatever happens."""
         work, job = self.panel.work, session.begin(_PART)
         off = {work.go: shim.update(interactive=False), work.stop: shim.update(value="Stop", interactive=True)}
         yield off | {work.message: "", work.progress: markup.progress_line("Getting ready", 0)}
         end: Updates = {}
         try:
-            project, settings = self._asked(text, prompt, negative, reuse, values)
+            project, settings = self._asked(text, *values)
             with closing(canvas_job(self.painter, project, settings, self.desk, job.stop)) as events:
                 for event in events:
                     if isinstance(event, Finished):
@@ -268,7 +268,7 @@ def carried(old: Project, new: Project, task: Task) -> tuple[Project, int]:
     places = [number for number, spec in enumerate(task.panels) if spec.role == "context" and spec.same_as is None]
     for number, picture in zip(places, pictures, strict=False):
         new = filled(new, task, number, picture)
-    asked = {"prompt": old.prompt, "negative": old.negative, "reuse": old.reuse, "alone": old.alone}
+    asked = {"prompt": old.prompt, "negative": old.negative, "reuse": old.reuse, "alone": old.alone, "control_alone": old.control_alone}
     return replace(new, **asked), max(0, len(pictures) - len(places))
 
 
@@ -300,12 +300,3 @@ def _progress(event: Waiting | Step) -> str:
 def _summary(settings: OnePicPaintSettings, event: Finished) -> str:
     why = ": none is installed for this task and layout" if settings.lora == AUTO else ""
     return f"Painted in {event.seconds:.1f} s, " + (f"with the LoRA {event.lora}." if event.lora else f"without a LoRA{why}.")
-
-
-def _on(event: Callable[..., Any], script: str, fn: Any, inputs: list[Any], outputs: list[Any]) -> None:
-    """`shim.on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.) Without `fn`
-    what the script returns goes to the outputs, of which there are none."""
-    whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs) if fn else 0}); }}"
-    made: Any = partial(event, **shim.supported(event, js=whole, _js=whole))
-    made.replaced_event = getattr(event, "replaced_event", event)  # Forge's events are wrapped; the wrapped one says what it takes
-    shim.on(made, fn, inputs, outputs or None)

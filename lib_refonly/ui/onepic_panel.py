@@ -82,7 +82,7 @@ class OnePicSession(StyleSession):
         self.shown: Shown | None = None
         self.index = 0  # which of the shown targets
         self.sent = 0  # how often the canvas went to another tab
-        self.said: tuple[str, str, str, int] = (FIRST_TASK, "", "", 1)  # task, prompt, negative prompt and reuse, as the canvas' JSON had them last
+        self.said: tuple[Any, ...] = (FIRST_TASK, "", "", 1, True)  # the task, and what else is in `AskedPart.of_project`, as the canvas' JSON had them last
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnePicSession:
         return OnePicSession()
@@ -102,17 +102,18 @@ class CanvasPart:
 
 @dataclass
 class AskedPart:
-    """What is wanted. `form` has the settings; the other three are the project's own."""
+    """What is wanted. `form` has the settings; the others are the project's own. `control`: shown in a WebUI alone, which may have a ControlNet."""
 
     prompt: Any
     negative: Any
     reuse: Any
+    control: Any
     form: SettingsForm
 
     @property
     def of_project(self) -> list[Any]:
         """What a project says too."""
-        return [self.prompt, self.negative, self.reuse]
+        return [self.prompt, self.negative, self.reuse, self.control]
 
 
 @dataclass
@@ -246,6 +247,8 @@ def _asked(hosted: bool) -> AskedPart:
     with gr.Accordion("Settings", open=False, elem_id="refonly-onepic-settings"):
         negative = gr.Textbox("", label=known["negative"].label, info=known["negative"].help, elem_id="refonly-onepic-negative")
         reuse = component("context-reuse", replace(known["reuse"], label="Context reuse"), int, 1, "refonly-onepic")
+        with gr.Group(visible=hosted):
+            control = component("control-alone", known["control_alone"], bool, True, "refonly-onepic")
         with gr.Row():
             form.make("lora_strength", "steps")
         form.make("cfg")
@@ -254,7 +257,7 @@ def _asked(hosted: bool) -> AskedPart:
             seed = gr.Number(0, label="Seed", info=info, precision=0, minimum=0, maximum=_LONGEST_SEED, elem_id="refonly-onepic-seed")
             form.take("seed", seed)
             form.make("sampler")
-    return AskedPart(prompt, negative, reuse, form)
+    return AskedPart(prompt, negative, reuse, control, form)
 
 
 def _choices(form: SettingsForm, hosted: bool) -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
 from lib_refonly.conditioning.plan import Plan
+from lib_refonly.hosts.control import NarrowedNetwork
 from lib_refonly.hosts.ldm import Attachment, RowCursor, anatomy, own_forward
 from lib_refonly.hosts.noise import Noise
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import StandIn, prediction_of
 from lib_refonly.refonly.hosted import Latents
+from lib_refonly.webui.control import narrowed
 from lib_refonly.webui.host import Attached, Checkpoint
 
 
 class A1111Attached:
-    def __init__(self, attachment: Attachment, cursor: RowCursor, sd_model: Any, stand_in: StandIn | None) -> None:
+    def __init__(self, attachment: Attachment, cursor: RowCursor, sd_model: Any, stand_in: StandIn | None, controls: Sequence[NarrowedNetwork] = ()) -> None:
         self.attachment, self.cursor, self.sd_model, self.stand_in = attachment, cursor, sd_model, stand_in
+        self.controls = controls
 
     @property
     def calls(self) -> int:
@@ -27,6 +30,8 @@ class A1111Attached:
 
     def remove(self) -> None:
         self.attachment.remove()
+        for control in self.controls:
+            control.remove()
         if self.stand_in is not None:
             self.stand_in.unet.to("cpu")
             _forget_device(self.sd_model)
@@ -82,7 +87,9 @@ class A1111Host:
         predicts = prediction_of(getattr(sd_model, "parameterization", "eps"))
         noise = Noise(sd_model.alphas_cumprod, predicts if stand_in is None else stand_in.prediction)
         session = Session(anatomy(unet), plan, roles=cursor, noise=noise)
-        return A1111Attached(Attachment(sd_model.model, session, stand_in, predicts, sd_model.alphas_cumprod), cursor, sd_model, stand_in)
+        attachment = Attachment(sd_model.model, session, stand_in, predicts, sd_model.alphas_cumprod)
+        controls = narrowed(p, plan.canvas.control) if plan.canvas is not None and plan.canvas.control is not None else ()
+        return A1111Attached(attachment, cursor, sd_model, stand_in, controls)
 
     def refuse(self, p: Any, error: Exception) -> Attached:
         return _Refusal(p.sd_model.model, error)

@@ -6,7 +6,8 @@ decoded: no other panel reaches it through the VAE then, and less is decoded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,12 +17,14 @@ from torch import Tensor
 from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.place import placed
 from lib_refonly.conditioning.plan import Plan
-from lib_refonly.errors import BadSettings
+from lib_refonly.errors import BadSettings, PainterError
 from lib_refonly.onepic.compose import composed
 from lib_refonly.onepic.latents import clean_context
 from lib_refonly.onepic.project import CELL, Project
+from lib_refonly.ui.request import names
 
 Size = tuple[int, int]
+_OWN_SIZE = "_refonly_own_size"
 
 
 @dataclass
@@ -42,9 +45,10 @@ class Canvas:
         self.project, self.seen = project, composed(project)
         self._before: _Before | None = None
         self._context: CleanContext | None = None
+        self._forget_init: Callable[[], None] = lambda: None
 
     def begin(self, p: Any) -> None:
-        """Have the host paint the canvas' size.
+        """Have the host paint the canvas' size. Other extensions' `process` still sees the target's, where ControlNet is to act on it alone.
 
         Raises:
             BadSettings: an inpainting mask is there as well.
@@ -52,15 +56,23 @@ class Canvas:
         if getattr(p, "image_mask", None) is not None:
             raise BadSettings("A ONE-PIC canvas and img2img's inpainting don't go together: brush the part inside its panel, in the ONE-PIC tab.")
         given = getattr(p, "init_images", None)
-        self._before = _Before((p.width, p.height), given, bool(getattr(p, "enable_hr", False)))
-        p.width, p.height = self.project.size
-        if given and isinstance(given[0], Image.Image):
-            p.init_images = [self._begun_as(given[0])]
+        self._before = _Before(vars(p).pop(_OWN_SIZE, (p.width, p.height)), given, bool(getattr(p, "enable_hr", False)))
+        start = [self._begun_as(given[0])] if given and isinstance(given[0], Image.Image) else given
+        if self._controlled:
+            p.width, p.height = self.project.width, self.project.height
+            self._forget_init = _at_init(p, lambda: self._take_over(p, start))
+        else:
+            self._take_over(p, start)
         if self._before.enable_hr:
             p.enable_hr = False
             p.comment("ONE-PIC: hires fix is off, because a canvas is painted in one pass. Send the result to img2img or extras for more pixels.")
         if self._only is not None:
             p.extra_generation_params["Size"] = f"{self.project.width}x{self.project.height}"
+
+    def _take_over(self, p: Any, start: list[Any] | None) -> None:
+        p.width, p.height = self.project.size
+        if start is not None:
+            p.init_images = start
 
     def _begun_as(self, picture: Image.Image) -> Image.Image:
         """The canvas with img2img's picture in the target panels."""
@@ -74,6 +86,7 @@ class Canvas:
     def end(self, p: Any) -> None:
         """Give the host back what it had; some run the same `p` again. May be called twice."""
         if self._before is not None:
+            self._forget_init()
             p.width, p.height = self._before.size
             if self._before.init_images is not None:
                 p.init_images = self._before.init_images
@@ -91,6 +104,11 @@ class Canvas:
         return self.project.alone and self._only is not None
 
     @property
+    def _controlled(self) -> bool:
+        """Whether ControlNet acts on the target panel alone."""
+        return self.project.control_alone and self._only is not None
+
+    @property
     def _only(self) -> int | None:
         """The panel that is painted, where it is one alone, and all of it."""
         height, width = self.project.height // CELL, self.project.width // CELL
@@ -104,7 +122,8 @@ class Canvas:
         if self._context is None:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(0)  # some hosts draw from the VAE's distribution
-                self._context = clean_context(self.seen, self.project.layout, lambda pixels: _encoded(p.sd_model, pixels), self.project.reuse)
+                context = clean_context(self.seen, self.project.layout, lambda pixels: _encoded(p.sd_model, pixels), self.project.reuse)
+            self._context = replace(context, control=context.place() if self._controlled else None)
         return self._context
 
     def around(self, plan: Plan, context: CleanContext) -> Plan:
@@ -118,6 +137,40 @@ class Canvas:
         if self._context is None or not isinstance(samples, Tensor) or getattr(samples, "already_decoded", False):
             return samples
         return self._context.place().cut(samples).contiguous() if self._only is not None else self._context.clean(samples)
+
+
+def announce(p: Any, arguments: Sequence[Any]) -> None:
+    """In before_process: give `p` the size that a ControlNet is to prepare its picture for, whose `process` may come before ours.
+
+    What is wrong with the canvas is said later, by `Canvas`.
+    """
+    p.width, p.height = vars(p).pop(_OWN_SIZE, (p.width, p.height))  # of a run that ended before it began
+    first, place = (arguments[0] if arguments else None), names().index("canvas")
+    given = first.get("canvas") if isinstance(first, Mapping) else arguments[place] if place < len(arguments) else None
+    try:
+        project = Project.read(given) if given else None
+    except PainterError:
+        return
+    if project is not None:
+        vars(p)[_OWN_SIZE] = p.width, p.height
+        one = sum(panel.role == "target" for panel in project.panels) == 1
+        p.width, p.height = (project.width, project.height) if project.control_alone and one else project.size
+
+
+def _at_init(p: Any, act: Callable[[], None]) -> Callable[[], None]:
+    """Act between the last extension's `process` and the host's own preparations. Returns what takes this back."""
+
+    def forget() -> None:
+        if vars(p).get("init") is init:
+            del p.init
+
+    def init(*arguments: Any, **named: Any) -> Any:
+        forget()
+        act()
+        return own(*arguments, **named)
+
+    own, p.init = p.init, init
+    return forget
 
 
 def _panel(cells: Any, place: tuple[int, int], height: int, width: int) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadModel
+from lib_refonly.hosts.control import NarrowedChain
 from lib_refonly.hosts.forge import anatomy, patched, patched_flow, refusing
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import StandIn
@@ -22,8 +23,8 @@ from lib_refonly.webui.host import Attached, Checkpoint
 class ForgeAttached:
     """Nothing to undo: the host gives its patchers back before the next pass."""
 
-    def __init__(self, session: Session | None) -> None:
-        self._session = session
+    def __init__(self, session: Session | None, control: Callable[[], None] = lambda: None) -> None:
+        self._session, self.narrow = session, control
 
     @property
     def calls(self) -> int:
@@ -48,7 +49,7 @@ class ForgeHost:
     @contextmanager
     def lent(self, sd_model: Any, module: nn.Module) -> Iterator[None]:
         """Not by the host's patchers: they write on what they are given, and some hosts forget a patcher that nobody else holds."""
-        of_vae, manager = sd_model.forge_objects.vae.patcher, _memory_management()
+        of_vae, manager = sd_model.forge_objects.vae.patcher, memory_management()
         if of_vae.load_device.type != "cpu":
             size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
             manager.free_memory(size + manager.minimum_inference_memory(), of_vae.load_device)
@@ -63,9 +64,9 @@ class ForgeHost:
         alone = not (plan.image_prompts or plan.input_features or plan.branches)
         if plan.canvas is not None and alone and not hasattr(objects.unet.model.diffusion_model, "input_blocks"):
             objects.unet = patched_flow(objects.unet, plan.canvas)
-            return ForgeAttached(None)
+            return ForgeAttached(None, _narrowing(p, plan))
         objects.unet, session = patched(objects.unet, plan, stand_in)
-        return ForgeAttached(session)
+        return ForgeAttached(session, _narrowing(p, plan))
 
     def refuse(self, p: Any, error: Exception) -> Attached:
         objects = p.sd_model.forge_objects
@@ -73,7 +74,27 @@ class ForgeHost:
         return ForgeAttached(None)
 
     def begin_step(self, attached: Attached, params: Any) -> None:
-        pass
+        if isinstance(attached, ForgeAttached):
+            attached.narrow()
+
+
+def _narrowing(p: Any, plan: Plan) -> Callable[[], None]:
+    """Keeps the ControlNets to their part of the canvas. To be called at each step: in some hosts they come after us."""
+    box = None if plan.canvas is None else plan.canvas.control
+    told: list[bool] = []
+
+    def narrow() -> None:
+        patcher = p.sd_model.forge_objects.unet
+        first = getattr(patcher, "controlnet_linked_list", None)
+        if box is None or first is None or isinstance(first, NarrowedChain):
+            return
+        if hasattr(patcher.model.diffusion_model, "input_blocks"):
+            patcher.controlnet_linked_list = NarrowedChain(first, box)
+        elif not told:
+            told.append(True)
+            p.comment("ONE-PIC: with this checkpoint ControlNet acts on the whole canvas; it can't be kept to the target panel.")
+
+    return narrow
 
 
 def _scale(model: Any, vae: Any) -> float:
@@ -93,7 +114,7 @@ def _dtype(model: Any) -> torch.dtype:
     return model.get_dtype()
 
 
-def _memory_management() -> Any:
+def memory_management() -> Any:
     for name in ("backend.memory_management", "ldm_patched.modules.model_management"):
         try:
             return importlib.import_module(name)

@@ -9,10 +9,12 @@ from modules import scripts
 from lib_refonly.ui.host_panel import HostPanel, build_host_panel
 from lib_refonly.ui.request import is_enabled, read_arguments
 from lib_refonly.webui import infotext, xyz
+from lib_refonly.webui.canvas import announce
 from lib_refonly.webui.context import answers, context
 from lib_refonly.webui.pictures import picture_of
 from lib_refonly.webui.run import Run
 from lib_refonly.webui.styles import NETWORK, Styles, understood
+from lib_refonly.webui.training_tab import before_painting
 
 TITLE = "Reference Only"
 _LATENT = 8
@@ -41,6 +43,8 @@ class RefOnlyScript(scripts.Script):
 
     def before_process(self, p: Any, *arguments: Any) -> None:
         self._end(p)
+        before_painting(p)
+        announce(p, arguments)
 
     def process(self, p: Any, *arguments: Any) -> None:
         self._end(p)

@@ -247,7 +247,7 @@ def test_it_begins_with_an_empty_canvas_and_writes_only_what_changed(composer: O
     one = composer()
     assert one.page.input_value("#project textarea") == ""
     assert one.project() == blank(Layout(2, 2))
-    assert list(one.state()) == ["format", "version", "task", "layout", "panel", "panels", "prompt", "negative", "reuse", "alone"]
+    assert list(one.state()) == ["format", "version", "task", "layout", "panel", "panels", "prompt", "negative", "reuse", "alone", "control_alone"]
 
 
 def test_a_picture_is_dropped_into_a_panel_and_written_to_the_textbox(composer: OpenComposer) -> None:

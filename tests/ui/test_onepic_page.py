@@ -620,4 +620,11 @@ def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tupl
         page.wait_for_function("(number) => window.parcels.length === number", arg=number)
     parcel = page.evaluate("window.parcels[1]")
     assert (parcel["tab"], parcel["prompt"]) == ("img2img", "a cat, mine")
-    assert len([one for one in json.loads(parcel["canvas"])["panels"] if one["picture"]]) == 4
+    canvas = json.loads(parcel["canvas"])
+    assert len([one for one in canvas["panels"] if one["picture"]]) == 4
+    assert canvas["control_alone"] is True
+    one.open(Project(layout=Layout(1, 2), width=64, height=64, panels=(Panel(role="target"), Panel()), control_alone=False))
+    page.wait_for_function("window.refonlyOnePicAsked?.control_alone === false")
+    page.click("#refonly-onepic-to-img2img")
+    page.wait_for_function("JSON.parse(window.parcels.at(-1).canvas).layout.columns === 2 && JSON.parse(window.parcels.at(-1).canvas).layout.rows === 1")
+    assert json.loads(page.evaluate("window.parcels.at(-1)")["canvas"])["control_alone"] is False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +15,11 @@ import pytest
 import torch
 
 from lib_refonly.imaging.decode import decode_base64
+from lib_refonly.imaging.infotext import read_infotext
+from lib_refonly.onepic.project import Project
 from tests.webui import checkpoints, controlnets
 from tests.webui.test_api import CHANGED, IP, apart, same
+from tests.webui.test_onepic import TARGET, on, project
 from tests.webui.webui import Failed, Painted, WebUI, asked, drawing, reference
 
 ACTS = 0.2
@@ -105,6 +110,28 @@ def test_controlnet_beside_a_full_model(webui: WebUI, cases: list[Case]) -> None
             assert same(both, ours), case
         assert same(paint(webui, case), plain), (model, case)
         assert same(paint(webui, case, request), ours), (model, case)
+
+
+def test_controlnet_on_a_canvas(webui: WebUI, cases: list[Case]) -> None:
+    """ONE-PIC: ControlNet acts on the target panel alone, whatever the tab's size; over the whole canvas where that is switched off"""
+    everywhere = replace(project(), control_alone=False)
+
+    def painted(case: Case, of: Project, *units: dict[str, Any], **more: Any) -> tuple[Painted, list[float]]:
+        beside = {"Watch the UNet": {"args": [TARGET]}} | ({"ControlNet": {"args": list(units)}} if units else {})
+        one = webui.paint(on(of), checkpoint=case.checkpoint, alwayson_scripts=beside, steps=2, **more)
+        return one, json.loads(read_infotext(one.text)[2]["Watched"])["added"]
+
+    for case in cases:
+        control = unit(webui, case.control)
+        (plain, none), (alone, kept), (whole, spread) = painted(case, project()), painted(case, project(), control), painted(case, everywhere, control)
+        assert none == [0, 0], case
+        assert kept[0] > 0, case
+        assert kept[1] == 0, case
+        assert min(spread) > 0, case
+        assert not same(alone, plain), case
+        assert not same(alone, whole), case
+        assert same(painted(case, project(), control, width=192)[0], alone), case
+        assert same(painted(case, project())[0], plain), case
 
 
 def test_ip_adapter_of_controlnet(webui: WebUI, cases: list[Case]) -> None:

@@ -77,6 +77,7 @@ def test_the_file_is_the_one_that_is_documented() -> None:
         "negative": "",
         "reuse": 3,
         "alone": False,
+        "control_alone": True,
     }
 
 

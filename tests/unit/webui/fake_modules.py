@@ -124,6 +124,9 @@ class Processing:
         if init_images is not None:
             self.init_images = init_images
 
+    def init(self) -> None:
+        self.begun_as = getattr(self, "init_images", None), (self.width, self.height)
+
     def comment(self, text: str) -> None:
         self.comments.append(text)
 
@@ -157,8 +160,10 @@ def generate(
             swallowed.append(error)
 
     try:
-        for name in ("setup", "before_process", "process", "before_process_batch"):
+        for name in ("setup", "before_process", "process"):
             hook(name)
+        p.init()
+        hook("before_process_batch")
         networks(p)
         for name in ("after_extra_networks_activate", "process_batch"):
             hook(name)
