@@ -14,8 +14,10 @@ import sys
 WANTED = {
     "cv2": "opencv-python-headless==4.11.0.86",
     "PIL": "pillow",
+    "psutil": "psutil",
     "safetensors": "safetensors",
     "segno": "segno==1.6.6",
+    **({"tomli": "tomli"} if sys.version_info < (3, 11) else {}),
 }
 """Import name -> what pip calls it. The OpenCV is the last that works with numpy 1 as well as 2."""
 _PATIENCE = 180

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.models import download as hub
-from lib_refonly.models import registry
+from lib_refonly.models import registry, taggers
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ ADAPTERS = (
 )
 SEGMENTER = Offer(registry.SEGMENTER.parent.name, "Character cut-out (ISNet, about 180 MB)", hub.SEGMENTER)
 """Tells a reference's character from the scene behind it."""
-OFFERS = (Offer(registry.RELEASED.name, registry.RELEASED.title, hub.RELEASED), SEGMENTER, *ADAPTERS)
+TAGGER = Offer(
+    "wd-vit-tagger-v3",
+    "Captions: WD tagger (about 380 MB)",
+    hub.Remote("SmilingWolf/wd-vit-tagger-v3", taggers.FILES, "Names what is in a picture, as tags: about 380 MB from huggingface.co."),
+)
+"""Writes captions on the Train page."""
+OFFERS = (Offer(registry.RELEASED.name, registry.RELEASED.title, hub.RELEASED), SEGMENTER, TAGGER, *ADAPTERS)
 
 
 def find_offer(name: str) -> Offer:

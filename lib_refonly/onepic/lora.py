@@ -41,9 +41,9 @@ class Low:
         return self.up.float() @ self.down.float() * (self.alpha / self.down.shape[0])
 
 
-def names(unet: Any) -> dict[str, str]:
-    """kohya's name -> diffusers' name of each module that a ONE-PIC LoRA changes."""
-    modules = [f"{name}.weight" for name, _ in unet.named_modules() if re.fullmatch(TARGETS, name)]
+def names(unet: Any, targets: str = TARGETS) -> dict[str, str]:
+    """kohya's name -> diffusers' name of each module that a LoRA on `targets` changes; ONE-PIC's when not said."""
+    modules = [f"{name}.weight" for name, _ in unet.named_modules() if re.fullmatch(targets, name)]
     ldm = unet_names(unet.config, modules)
     return {_PREFIX + ours.removeprefix(UNET).removesuffix(".weight").replace(".", "_"): theirs.removesuffix(".weight") for ours, theirs in ldm.items()}
 
@@ -99,13 +99,13 @@ def _low(path: Path, name: str, part: Mapping[str, Tensor]) -> Low:
 
 
 @contextmanager
-def merged(unet: nn.Module, lows: Mapping[str, Low], strength: float = 1.0) -> Iterator[None]:
+def merged(unet: nn.Module, lows: Mapping[str, Low], strength: float = 1.0, targets: str = TARGETS) -> Iterator[None]:
     """The UNet with the LoRA in its weights; afterwards they are what they were, to the bit.
 
     Raises:
         BadModel: made for a UNet of another shape.
     """
-    known = names(unet)
+    known = names(unet, targets)
     known |= {_PREFIX + place.replace(".", "_"): place for place in known.values()}
     fits: dict[str, Any] = {name: unet.get_submodule(known[name]) for name in lows if name in known}
     wrong = [name for name in lows if name not in fits or fits[name].weight.shape != (lows[name].up.shape[0], lows[name].down.shape[1])]

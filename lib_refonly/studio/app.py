@@ -157,7 +157,7 @@ def launch_options(host: str, port: int, auth: str | None = None) -> dict[str, A
 def _head() -> str:
     """Style sheets and scripts, inline. (gradio's own `css` rewrites selectors, but not those inside media queries.)"""
     sheets = [path.read_text("utf-8") for path in (_ROOT / "style.css", Path(__file__).with_name("studio.css"))]
-    names = ("refonly_stream.js", "refonly.js", "refonly_onepic_model.js", "refonly_onepic.js")
+    names = ("refonly_stream.js", "refonly.js", "refonly_onepic_model.js", "refonly_onepic.js", "refonly_train.js")
     scripts = [(_ROOT / "javascript" / name).read_text("utf-8") for name in names]
     return "".join(f"<style>{sheet}</style>" for sheet in sheets) + "".join(f"<script>{script}</script>" for script in scripts)
 
@@ -186,6 +186,7 @@ def build(
 
     from lib_refonly.studio.commands.jobs import HOUSE
     from lib_refonly.studio.desk import Desk
+    from lib_refonly.studio.training_host import StudioTraining
     from lib_refonly.training.jobs.house import JobHouse
     from lib_refonly.ui import shim
     from lib_refonly.ui.about_panel import build_about_panel
@@ -209,7 +210,7 @@ def build(
             with gr.Tab("Colour", id="colour"):
                 colour = build_colour_panel(found, _cards(found), choices(store))
             with gr.Tab("Styles", id="styles"):
-                style = build_style_panel()
+                style = build_style_panel(built_in=True)
             with gr.Tab("ONE-PIC", id="onepic") as onepic_tab:
                 canvas = build_onepic_panel()
             with gr.Tab("Train", id="train") as train_tab:
@@ -224,7 +225,7 @@ def build(
         StyleEvents(style, styles or _style_engine(), library or _library, desk).wire(page.load)
         OnePicEvents(canvas, onepic or _onepic_engine(), desk, installed()).wire(onepic_tab.select)
         if training is not None:
-            TrainingEvents(training, JobHouse(jobs or HOUSE)).wire(train_tab.select)
+            TrainingEvents(training, JobHouse(jobs or HOUSE), host=StudioTraining()).wire(train_tab.select)
         BatchEvents(batch, colour, engine, desk, local).wire()
         ModelsEvents(models, store, cut_out(store), download or _download).wire(page.load)
     return page

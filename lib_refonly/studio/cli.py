@@ -38,6 +38,9 @@ exit codes:
   7 offline   8 partly failed   70 a fault of the program   130 stopped   1 anything else
 """
 
+_TRAIN = """Train what CONFIG describes; started again, it goes on. CONFIG is a recipe, or settings that the Train page saved for sd-scripts: these are trained
+in the folder of the file's name beside it."""
+
 _COLOR = """Colour LINES like REFERENCE.
 
 Both may be a file or a folder. Two folders are paired by name (sun.jpg with sun.png); one reference file colours a whole folder of
@@ -121,12 +124,13 @@ def _add_tools(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("train", help="train a model, or go on training it", description="Train what CONFIG describes; started again, it goes on.")
+    parser = commands.add_parser("train", help="train a model, or go on training it", description=_TRAIN)
     parser.add_argument("config", type=Path, metavar="CONFIG.toml")
     parser.add_argument("--minutes", type=float, metavar="N", help="stop after this time (started again, it goes on)")
     parser.add_argument("--steps", type=int, metavar="N", help="train up to this step instead of the file's")
     parser.add_argument("--folder", type=Path, metavar="RUN", help="train in this folder instead of the file's")
     parser.add_argument("--export", action="store_true", help="train nothing: write the averaged weights of the last checkpoint")
+    jobs.add_places(parser)
     parser.set_defaults(run=tools.train)
 
     parser = commands.add_parser("data", help="draw the data set of the small models", description="Make training data.")
@@ -163,6 +167,17 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     action.add_argument("--title", default="", metavar="TEXT", help="what lists of LoRAs show")
     action.add_argument("--own", action="store_true", help="for this project's trainer and small models, instead of sd-scripts")
     action.set_defaults(run=tools.build_canvases)
+    action = actions.add_parser("from-set", help="make what the RefOnly and adapter trainers read of a set that `dataset build` made, or go on making it")
+    action.add_argument("source", type=Path, metavar="SET", help="folder of the set")
+    action.add_argument("--out", type=Path, required=True, help="an empty folder; what is held out goes into its subfolder heldout")
+    action.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels, a multiple of 64 (default 256)")
+    action.add_argument("--captions", type=Path, metavar="PICTURES", help="the folder that the set was made of: NAME.txt beside a picture is its caption")
+    action.set_defaults(run=tools.from_set)
+    action = actions.add_parser("from-styles", help="make what the stylecode trainer reads of a folder with a subfolder for each style, or go on making it")
+    action.add_argument("source", type=Path, metavar="PICTURES", help="the folder; NAME.txt beside a picture is its caption")
+    action.add_argument("--out", type=Path, required=True, help="an empty folder; what is held out goes into its subfolder heldout")
+    action.add_argument("--size", type=int, default=256, metavar="N", help="side in pixels, a multiple of 64 (default 256)")
+    action.set_defaults(run=tools.from_styles)
     action = actions.add_parser("latents", help="encode it by a VAE, or go on encoding it: what a UNet is trained on")
     action.add_argument("vae", type=Path, metavar="VAE", help="folder of the VAE")
     action.add_argument("data", type=Path, metavar="DATA", help="folder of the split")
@@ -178,6 +193,7 @@ def _add_training(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a name from `studio.py models`, or a model folder")
     parser.add_argument("--base", type=Path, metavar="FOLDER", help="for an adapter or a stylecode model (a file): the text-to-image model that it is put on")
     parser.add_argument("--drawings", type=Path, metavar="DATA", help="for a stylecode model: the drawing set that its judge is taught on")
+    parser.add_argument("--styles", type=Path, metavar="DATA", help="for a text-to-image model: a set of styles; LoRAs and embeddings are trained, and scored")
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="at most N drawings a group (default: all)")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.set_defaults(run=tools.evaluate)

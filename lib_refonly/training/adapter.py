@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from lib_refonly.adapters.adapter import Adapter
-from lib_refonly.adapters.refonly_adapter import BaseKind, RefOnlyAdapter, make_to_tokens, save_adapter
+from lib_refonly.adapters.refonly_adapter import BaseKind, RefOnlyAdapter, make_to_tokens, read_adapter, save_adapter
 from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan, Projection
 from lib_refonly.errors import BadSettings
 from lib_refonly.hosts.diffusers import anatomy, session
@@ -58,12 +58,25 @@ class AdapterTask(PairTask):
         self.tokenizer = vocabulary.load(base / "tokenizer")
         self.text_encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32).requires_grad_(False)
         self.unet = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32).requires_grad_(False)
-        earlier = load_refonly(start)
-        self.spec = earlier.prompt_spec
-        self.image_encoder = earlier.image_encoder.requires_grad_(config.train_encoder)
-        self.blueprint = earlier.blueprint.zero_out().requires_grad_(True)
+        if start.is_file():
+            self._go_on_with(read_adapter(start))
+        else:
+            earlier = load_refonly(start)
+            self.spec, self.image_encoder, self.blueprint = earlier.prompt_spec, earlier.image_encoder, earlier.blueprint.zero_out()
+            self._begin_attentions(earlier.unet)
+        self.image_encoder.requires_grad_(config.train_encoder)
+        self.blueprint.requires_grad_(True)
         quick_to_train(self.unet, self.image_encoder)
-        self._begin_attentions(earlier.unet)
+
+    def _go_on_with(self, earlier: RefOnlyAdapter) -> None:
+        """An adapter that was trained on such a base before. Raises: BadModel: on another one."""
+        earlier.check(anatomy(self.unet))
+        own = earlier.adapter
+        assert own.blueprint is not None  # a RefOnly adapter has one
+        self.spec, self.image_encoder, self.blueprint = earlier.prompt_spec, earlier.image_encoder, own.blueprint
+        self.to_tokens = own.to_tokens.requires_grad_(True)
+        self.sites = list(own.to_kv)
+        self.to_k, self.to_v = (nn.ParameterList([nn.Parameter(getattr(pair, name)) for pair in own.to_kv.values()]) for name in ("to_k", "to_v"))
 
     def _begin_attentions(self, like: Any) -> None:
         """K from the RefOnly model, where every site has learnt to find its part of a reference; V from nought."""

@@ -21,6 +21,8 @@ FOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "adapter": ({"base", "start"}, {"heldout"}),
     "stylecode": ({"base"}, {"start", "heldout"}),
     "onepic": ({"base"}, {"heldout"}),
+    "lora": ({"base"}, set()),
+    "embedding": ({"base"}, set()),
 }
 """What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
 
@@ -44,6 +46,8 @@ def main(config: Path, minutes: float | None = None, steps: int | None = None, e
     place, data = (Path(run_table.pop(k)) for k in ("folder", "data"))
     kind = run_table.pop("kind")
     loop = build(LoopConfig, dict(tables.get("loop", {})) | overrides, "loop")
+    if "prepare" in tables and not export_only and not _prepared(tables, folder or place, data, run_table):
+        return 0
     torch.manual_seed(loop.seed)
     run = Run(make_task(kind, tables.get(kind, {}), data, run_table), loop, folder or place)
     if export_only:
@@ -53,6 +57,22 @@ def main(config: Path, minutes: float | None = None, steps: int | None = None, e
         run.train(export=True)
     print(f"{kind}: step {run.step} of {loop.steps}; averaged weights in {run.folder / 'export'}")
     return 0
+
+
+def _prepared(tables: dict[str, Any], folder: Path, data: Path, run: dict[str, Any]) -> bool:
+    """See `own.prepare`. What it holds out goes into `run`."""
+    from lib_refonly.training.own.pairs import HELDOUT
+    from lib_refonly.training.own.prepare import Prepare, prepare
+
+    kind, size = tables["run"]["kind"], tables.get(tables["run"]["kind"], {}).get("size")
+    if not isinstance(size, int):
+        raise BadSettings(f"[prepare] needs a size in the table [{kind}].")
+    vae = Path(run["vae"]) if "vae" in run else Path(run["base"]) / "vae"
+    if not prepare(build(Prepare, tables["prepare"], "prepare"), kind, size, vae, folder, data):
+        return False
+    if (data / HELDOUT).is_dir():
+        run.setdefault("heldout", data / HELDOUT)
+    return True
 
 
 def read(config: Path) -> dict[str, Any]:
@@ -117,6 +137,14 @@ def make_task(kind: str, table: dict[str, Any], data: Path, run: dict[str, Any])
         from lib_refonly.training.onepic import OnePicConfig, OnePicTask
 
         return OnePicTask(build(OnePicConfig, table, kind), data, **folders)
+    if kind == "lora":
+        from lib_refonly.training.lora import LoraConfig, LoraTask
+
+        return LoraTask(build(LoraConfig, table, kind), data, **folders)
+    if kind == "embedding":
+        from lib_refonly.training.embedding import EmbeddingConfig, EmbeddingTask
+
+        return EmbeddingTask(build(EmbeddingConfig, table, kind), data, **folders)
     if kind == "stylecode":
         from lib_refonly.training.stylecode import StyleConfig, StyleTask
 

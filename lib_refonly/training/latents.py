@@ -17,8 +17,14 @@ import torch
 from diffusers import AutoencoderKL
 
 from lib_refonly.errors import BadSettings
+from lib_refonly.imaging.infotext import write_atomically
+from lib_refonly.refonly.loader import weight_file
+from lib_refonly.training.dataset.vectors import Tell
 from lib_refonly.training.drawings.dataset import DrawingSet
 from lib_refonly.training.vae import halve, to_signed
+
+_MARKED = 8
+"""Batches between two marks of how far it is."""
 
 
 class LatentSet:
@@ -45,10 +51,10 @@ def shrink(pictures: np.ndarray, size: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 1, limit: int = 0) -> Path:
+def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 1, limit: int = 0, tell: Tell | None = None) -> Path:
     """Encode every picture of `data` (the first `limit`) at `size` pixels; returns the file.
 
-    `batch` counts records. bfloat16 with the channels last, and few at a time, is quickest on a CPU.
+    `batch` counts records. `tell(share, what)` may raise to end it. bfloat16 with the channels last, and few at a time, is quickest on a CPU.
     """
     drawings = DrawingSet(data)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,7 +74,10 @@ def encode_all(vae_folder: Path, data: Path, size: int, batch: int = 1, limit: i
         codes = (codes.float() * vae.config["scaling_factor"]).cpu().numpy()
         out[first : first + len(part)] = codes.reshape(len(part), views, *codes.shape[1:])
         out.flush()
-        state.write_text(json.dumps(identity | {"done": first + len(part)}), encoding="utf-8")
+        if (first // batch) % _MARKED == 0 or first + len(part) == count:
+            write_atomically(state, json.dumps(identity | {"done": first + len(part)}).encode())
+        if tell:
+            tell((first + len(part)) / count, "encoding")
     return path
 
 
@@ -87,4 +96,5 @@ def _grown(path: Path, shape: tuple[int, ...], done: int) -> np.memmap:
 
 
 def _digest(vae_folder: Path) -> str:
-    return hashlib.sha256((vae_folder / "diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+    usual = vae_folder / "diffusion_pytorch_model.safetensors"
+    return hashlib.sha256((usual if usual.exists() else weight_file(vae_folder)).read_bytes()).hexdigest()

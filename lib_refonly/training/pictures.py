@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageStat
 
-from lib_refonly.errors import BadPicture, BadSettings
+from lib_refonly.errors import BadPicture, BadSettings, CannotWrite
 from lib_refonly.imaging.decode import decode, read_source
 from lib_refonly.imaging.infotext import write_atomically
 
@@ -28,6 +28,7 @@ THUMBNAIL = 224
 _EMPTY = 2.0
 """Standard deviation of the channels, of 255, below which a picture shows nothing."""
 _LONGEST_WORD = 100
+_MOST_COPIES = 1000
 
 TOO_SMALL, BROKEN, EMPTY, SILENT, TWICE = "too small", "broken", "empty", "without a caption", "twice"
 UNREADABLE = "with a caption that can't be read"
@@ -124,14 +125,48 @@ class PictureFolder:
         Raises:
             BadSettings: no word, or a caption that can't be read: nothing is changed then. CannotWrite: those before are changed.
         """
-        tidy = " ".join(word.split()).strip(", ")
-        if not tidy or len(tidy) > _LONGEST_WORD or "," in tidy:
-            raise BadSettings(f"A trigger word is a word or two without commas, at most {_LONGEST_WORD} characters.")
-        captions = {self._beside(name): (name, self.caption(name)) for name in self.names()}  # girl.png and girl.jpg share one
-        changed = [(name, text) for name, text in captions.values() if _first(text) != tidy]
+        tidy = trigger_word(word)
+        changed = [(name, text) for name, text in self._captions() if _first(text) != tidy]
         for name, text in changed:
             self.write(name, f"{tidy}, {text}" if text else tidy)
         return len(changed)
+
+    def replace_tag(self, tag: str, other: str) -> dict[str, str]:
+        """Write `other` for a tag in every caption that has it, or nothing when `other` is "". Returns the captions as they were, by the pictures' names.
+
+        Raises:
+            BadSettings: no tag, or a caption that can't be read: nothing is changed then. CannotWrite: those before are changed.
+        """
+        if not tag.strip(" ,") or "," in tag.strip(" ,"):
+            raise BadSettings("Give one tag, as it stands in the captions, without commas.")
+        changed = {name: text for name, text in self._captions() if any(same_tag(one, tag.strip(" ,")) for one in text.split(","))}
+        for name, text in changed.items():
+            new = [other if same_tag(one, tag.strip(" ,")) else one for one in text.split(",")]
+            self.write(name, ", ".join(dict.fromkeys(" ".join(one.split()) for one in new if one.strip())))
+        return changed
+
+    def keep(self, name: str) -> None:
+        """A copy of a picture's caption beside it, as .txt.bak, or .txt.bak2 and so on: no earlier copy is lost. Raises: CannotWrite."""
+        path = self._beside(name)
+        for number in range(1, _MOST_COPIES):
+            copy = path.with_name(f"{path.name}.bak{number if number > 1 else ''}")
+            if not os.path.lexists(copy):
+                write_atomically(copy, path.read_bytes())
+                return
+        raise CannotWrite(f"There are too many copies of {path.name} (.bak). Move some away.")
+
+    def open(self, name: str) -> Image.Image:
+        """One picture, upright. Raises: BadPicture: it can't be used, or is a link now."""
+        return decode(self._bytes(name))
+
+    def _bytes(self, name: str) -> bytes:
+        if (self.path / name).is_symlink():  # it was swapped since the folder was listed
+            raise BadPicture(f"{name} is a link, and is not followed.")
+        return read_source(self.path / name)
+
+    def _captions(self) -> list[tuple[str, str]]:
+        """(name, caption), each caption once: girl.png and girl.jpg share one."""
+        return list({self._beside(name): (name, self.caption(name)) for name in self.names()}.values())
 
     def _is_picture(self, name: str) -> bool:
         try:
@@ -151,9 +186,7 @@ class PictureFolder:
         except BadSettings as error:
             problem, flaws = str(error), [UNREADABLE]
         try:
-            if (self.path / name).is_symlink():  # it was swapped since the folder was listed
-                raise BadPicture(f"{name} is a link, and is not followed.")
-            data = read_source(self.path / name)
+            data = self._bytes(name)
             picture = decode(data)
         except BadPicture as error:
             return Seen(name, caption, flaws=(BROKEN, *flaws), problem=str(error))
@@ -183,6 +216,20 @@ def tags(captions: Sequence[str], most: int = 40) -> list[tuple[str, int]]:
     """The most frequent tags, that is what stands between commas, with the number of captions that have them."""
     counts = Counter(tag for caption in captions for tag in dict.fromkeys(part.strip() for part in caption.split(",")) if tag)
     return counts.most_common(most)
+
+
+def trigger_word(text: str) -> str:
+    """A trigger word, tidied. Raises: BadSettings: it is none."""
+    tidy = " ".join(text.split()).strip(", ")
+    if not tidy or len(tidy) > _LONGEST_WORD or "," in tidy:
+        raise BadSettings(f"A trigger word is a word or two without commas, at most {_LONGEST_WORD} characters.")
+    return tidy
+
+
+def same_tag(one: str, other: str) -> bool:
+    """Whether two tags mean the same: capitals don't count, and underscores are spaces."""
+    first, second = (" ".join(tag.replace("_", " ").split()).casefold() for tag in (one, other))
+    return first == second
 
 
 def _first(caption: str) -> str:

@@ -121,7 +121,7 @@ class StyleTask(nn.Module):
 
     def _begin_from(self, start: Path) -> None:
         """Go on with a model that was exported, at another size perhaps."""
-        parts = Parts(start / FILE)
+        parts = Parts(start if start.is_file() else start / FILE)
         names = {f"sref_autoencoder.{n}": parts.autoencoder[n] for n in parts.autoencoder}
         names |= {f"middle_block_out.{n}": parts.middle[n] for n in parts.middle}
         names |= {f"control_model.up_zero_convs_out.{n}": parts.mixers[n] for n in parts.mixers}
@@ -153,13 +153,14 @@ class StyleTask(nn.Module):
     def _pairs(self, rng: np.random.Generator) -> Tensor:
         """Two pictures of each of some styles, uint8 [2 * pairs, S, S, 3], first ones first."""
         chosen = rng.choice(len(self.data), min(self.config.pairs, len(self.data)), replace=False)
-        views = np.stack([rng.choice(self.data.latents.shape[1], 2, replace=False) for _ in chosen])
+        views = np.stack([rng.choice(len(self.captions[i]), 2, replace=False) for i in chosen])
         pictures = (self.data.drawings.pictures[i, view] for side in (0, 1) for i, view in zip(chosen, views[:, side], strict=True))
         return torch.from_numpy(np.stack([shrink(picture, self.config.vision_size) for picture in pictures]))
 
     def _row(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        views = self.data.latents.shape[1]
-        i, target = int(rng.integers(len(self.data))), int(rng.integers(views))
+        i = int(rng.integers(len(self.data)))
+        views = len(self.captions[i])  # of a painter's own styles some have fewer pictures than others
+        target = int(rng.integers(views))
         source = target if rng.random() < self.config.same else (target + int(rng.integers(1, views))) % views
         text = vocabulary.said(self.captions[i][target], self.config.drop_text, self.config.thin, rng)
         return {

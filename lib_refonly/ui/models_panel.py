@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from lib_refonly.errors import BadSettings, Interrupted, Offline
-from lib_refonly.models.offers import SEGMENTER, Offer
+from lib_refonly.models.offers import SEGMENTER, TAGGER, Offer
 from lib_refonly.models.registry import ModelEntry, ModelStore
 from lib_refonly.studio.jobs import stream
 from lib_refonly.ui import markup, shim
@@ -23,6 +23,7 @@ from lib_refonly.ui.troubles import explain, guarded
 
 _MIRROR = "Another server with the same files, https://…; empty: the usual one."
 _CUTS = "Paints nothing itself: it cuts the character out of a reference that shows a scene. Plain and transparent grounds need no model."
+_TAGS = "Paints nothing itself: it writes captions for the pictures of a training."
 Report = Callable[[int, int], None]
 Download = Callable[[str, Report, str | None], None]
 """`download(name, report, mirror)`: fetch what is offered. It calls `report(bytes done, bytes in all)`, which may raise `Interrupted`."""
@@ -46,12 +47,13 @@ class Beside:
 
 
 def cut_out(store: ModelStore) -> Beside:
-    """The segmentation model."""
+    """The segmentation model, and the tagger."""
 
     def cards() -> list[Card]:
-        return [Card(SEGMENTER.title, "Not installed" if store.segmenter() is None else "Installed", (_CUTS,))]
+        cuts = Card(SEGMENTER.title, "Not installed" if store.segmenter() is None else "Installed", (_CUTS,))
+        return [cuts, Card(TAGGER.title, "Installed" if TAGGER.installed else "Not installed", (_TAGS,))]
 
-    return Beside(cards, lambda: [SEGMENTER] if store.segmenter() is None else [])
+    return Beside(cards, lambda: [*([SEGMENTER] if store.segmenter() is None else []), *([] if TAGGER.installed else [TAGGER])])
 
 
 @dataclass
@@ -222,8 +224,8 @@ class ModelsEvents:
 
     def _installed(self, name: str) -> dict[Any, Any]:
         paints = any(name == one for _, one in choices(self.store))
-        cuts = name == SEGMENTER.name
-        said = "It is installed, and used from the next picture on." if cuts else f"The model is installed{self._then}"
+        helps = {SEGMENTER.name: "It is installed, and used from the next picture on.", TAGGER.name: "It is installed: choose it under Write captions."}
+        said = helps.get(name, f"The model is installed{self._then}")
         return {self.panel.message: markup.message(said, "done")} | self._offer(anew=True) | self._lists(name if paints else None)
 
     def _downloading(self, name: str, mirror: str | None) -> Iterator[tuple[int, int]]:

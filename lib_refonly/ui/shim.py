@@ -16,8 +16,11 @@ from lib_refonly.errors import BadPicture
 
 
 def supported(callable_: Callable[..., Any], **wanted: Any) -> dict[str, Any]:
-    """Those of `wanted` that this gradio's `callable_` takes. (Forge wraps events; the wrapped one says what it takes.)"""
-    known = inspect.signature(getattr(callable_, "replaced_event", callable_)).parameters
+    """Those of `wanted` that this gradio's `callable_` takes. (Forge wraps events, some of them twice; the innermost one says what it takes.)"""
+    inner: Any = callable_
+    while hasattr(inner, "replaced_event"):
+        inner = inner.replaced_event
+    known = inspect.signature(inner).parameters
     return {name: value for name, value in wanted.items() if name in known}
 
 
@@ -60,10 +63,13 @@ Titled = Sequence[tuple[str, str]]
 
 def titled_dropdown(choices: Titled, value: str, label: str, elem_id: str, **more: Any) -> gr.Dropdown:
     """A dropdown that shows titles and holds values. A value beside the choices may be set from outside (it came from an earlier picture)."""
-    box = gr.Dropdown(list(choices), value=value, label=label, elem_id=elem_id, allow_custom_value=True, **supported(gr.Dropdown.__init__, **more))
-    if choices and isinstance(box.choices[0], str):
+    given = list(choices) or [("", "")]  # so that even an empty one tells which gradio this is
+    box = gr.Dropdown(given, value=value, label=label, elem_id=elem_id, allow_custom_value=True, **supported(gr.Dropdown.__init__, **more))
+    if isinstance(box.choices[0], str):
         _give_titles(box)
         vars(box)["choices"] = _remember(box, choices)
+    elif not choices:
+        vars(box)["choices"] = []
     return box
 
 
@@ -137,6 +143,15 @@ def on(event: Callable[..., Any], fn: Callable[..., Any], inputs: Any = None, ou
         show_api=False,
     )
     return event(fn, inputs=inputs, outputs=outputs, **options)
+
+
+def after_script(event: Callable[..., Any], script: str, fn: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    """`on`, after a script in the page: it may change `values`, what is sent. (They are the inputs, and then the outputs, which are not.) Without `fn`
+    what the script returns goes to the outputs, of which there are none."""
+    whole = f"(...values) => {{ {script} return values.slice(0, {len(inputs) if fn else 0}); }}"
+    made: Any = functools.partial(event, **supported(event, js=whole, _js=whole))
+    made.replaced_event = getattr(event, "replaced_event", event)  # Forge's events are wrapped; the wrapped one says what it takes
+    on(made, fn, inputs, outputs or None)
 
 
 def listener() -> None:

@@ -19,6 +19,8 @@ from lib_refonly.ui.style_session import StyleSession
 PICTURES, ROWS = 3, 4
 FIRST_ROWS = 2
 _PROMPT = "A girl with long hair, looking at the viewer"
+_BUILT_IN_PROMPT = "storybook character, long wavy green hair, dark skin, smiling"
+_BUILT_IN_INFO = "The built-in model was trained on descriptions like this one, and paints little else: a kind of drawing, hair, skin, a mood."
 _LONGEST_SEED = 2**32 - 1
 
 
@@ -121,12 +123,12 @@ class StylePanel:
     library: LibraryPart
 
 
-def build_style_panel() -> StylePanel:
-    """Lay the page out."""
+def build_style_panel(built_in: bool = False) -> StylePanel:
+    """Lay the page out. `built_in`: codes begin with the small built-in model, and so does the prompt, in words that it knows."""
     session = gr.State(StyleSession())
     with gr.Row(elem_id="refonly-styles", elem_classes=["refonly-page"]):
         with gr.Column(scale=5, min_width=320, elem_id="refonly-styles-current", elem_classes=["refonly-section"]):
-            current = _current()
+            current = _current(built_in)
         with gr.Column(scale=6, min_width=320, elem_id="refonly-styles-right"), gr.Tabs(elem_id="refonly-styles-parts"):
             with gr.Tab("Pictures", id="pictures"), _part():
                 pictures = _pictures()
@@ -156,7 +158,7 @@ def _work(name: str, label: str, variant: Any = "primary") -> Work:
 # --- the current style --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _current() -> CurrentPart:
+def _current(built_in: bool) -> CurrentPart:
     gr.HTML(markup.heading("Style", "The short code of a picture's style. Paste one, or make, mix and find one in the parts of this page."))
     info = "A code, a name from your library, or several with weights: CODE:2 NAME:1"
     code = shim.copy_box("Code", "refonly-styles-code", value="", info=info, placeholder="Paste a code, or drop a share card below")
@@ -166,7 +168,8 @@ def _current() -> CurrentPart:
     long = shim.copy_box("Long form", "refonly-styles-long", info=sentence, interactive=False, visible=False)
     drop = "Drop a share card here, to read its code"
     read_zone = shim.picture_zone("A picture with a code inside", "refonly-styles-read-zone", 60, drop, webcam=False, show_label=False)
-    prompt = gr.Textbox(_PROMPT, label="Prompt", lines=2, elem_id="refonly-styles-prompt")
+    text, info = (_BUILT_IN_PROMPT, _BUILT_IN_INFO) if built_in else (_PROMPT, None)
+    prompt = gr.Textbox(text, label="Prompt", info=info, lines=2, elem_id="refonly-styles-prompt")
     form = SettingsForm(StylePaintSettings, "refonly-styles")
     form.make("strength")
     drafts = _settings(form)

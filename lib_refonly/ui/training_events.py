@@ -10,14 +10,19 @@ from typing import Any
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.training.jobs.house import JobHouse
+from lib_refonly.training.jobs.record import Job
 from lib_refonly.training.kohya.settings import KohyaSettings
 from lib_refonly.training.pictures import SILENT, UNREADABLE, PictureFolder, Seen, duplicates
-from lib_refonly.ui import markup, shim, training_toml
-from lib_refonly.ui.training_fields import FAMILIES, RECIPE, TASKS, Chosen, carried_over, fields_of, smallest
+from lib_refonly.ui import builtin_form, markup, shim, training_own, training_toml
+from lib_refonly.ui.caption_panel import Captioners, CaptionEvents
+from lib_refonly.ui.training_checkpoints import CheckpointEvents
+from lib_refonly.ui.training_fields import FAMILIES, OURS, RECIPE, TASKS, Chosen, carried_over, fields_of, smallest
+from lib_refonly.ui.training_host import TrainingHost
 from lib_refonly.ui.training_job_events import JobEvents
+from lib_refonly.ui.training_own_start import start_own
 from lib_refonly.ui.training_panel import TrainingPanel
 from lib_refonly.ui.training_session import TrainingSession
-from lib_refonly.ui.training_start import make_canvases, missing_trainer, start_recipe, start_training
+from lib_refonly.ui.training_start import make_canvases, missing_trainer, start_builtin, start_recipe, start_training
 from lib_refonly.ui.training_view import MOST_SHOWN, picture_facts, picture_grid
 from lib_refonly.ui.troubles import explain, guarded
 
@@ -32,19 +37,25 @@ class TrainingEvents:
 
     Args:
         house: where jobs are queued.
+        captioners: who can write captions here besides installed taggers, such as a WebUI's interrogators.
+        host: the program that the page stands in.
     """
 
-    def __init__(self, panel: TrainingPanel, house: JobHouse) -> None:
-        self.panel, self.house = panel, house
-        self.jobs = JobEvents(panel, house)
+    def __init__(self, panel: TrainingPanel, house: JobHouse, captioners: Captioners = list, host: TrainingHost | None = None) -> None:
+        self.panel, self.house, self.host = panel, house, host or TrainingHost()
+        self.jobs = JobEvents(panel, house, self.host)
+        self.captions = CaptionEvents(panel.pictures.captions, captioners, self._looked, self._write_edits)
 
     def wire(self, opened: Any) -> None:
         """Connect every event of the page; `opened` is that of the page or the tab being opened."""
         self._wire_pictures()
+        self.captions.wire(opened, self.panel.pictures, self.panel.session, self.panel.goal.form["resolution"])
         self._wire_goal(opened)
         p, g, j = self.panel, self.panel.goal, self.panel.jobs
-        asked = [p.session, p.pictures.edits, p.pictures.folder, p.pictures.word, j.title, g.recipe, *g.chosen, *g.form.inputs]
+        given = [p.pictures.folder, p.pictures.word, j.title, g.own.recipe]
+        asked = [p.session, p.pictures.edits, *given, *g.chosen, *g.form.inputs, *g.builtin.inputs, *g.own.inputs]
         shim.on(j.start.click, guarded(j.message)(self.start), asked, [j.message, *self.jobs.shown])
+        shim.on(g.own.only.click, guarded(g.message)(self.make_set), [p.session, p.pictures.folder, j.title, *g.own.inputs], [g.message, *self.jobs.shown])
         self.jobs.wire(opened)
 
     def _wire_pictures(self) -> None:
@@ -57,14 +68,18 @@ class TrainingEvents:
 
     def _wire_goal(self, opened: Any) -> None:
         p, g = self.panel, self.panel.goal
-        safe, filled = guarded(g.message), [p.session, *g.chosen, *g.form.inputs]
-        shown = [g.message, *g.chosen, g.training, g.own, g.canvases.box, g.missing, *g.form.holders, *g.form.inputs]
+        safe, filled = guarded(g.message), [p.session, *g.chosen, *g.form.inputs, *g.builtin.inputs]
+        where = [p.pictures.folder, p.pictures.word]
+        shown = [g.message, *g.chosen, g.training, g.scripts, g.own.box, *g.own.shown, g.canvases.box, g.missing, *g.form.holders, *g.form.inputs]
+        shown += [g.builtin.box, *g.builtin.inputs]
+        if p.checkpoint is not None:
+            CheckpointEvents(p, self.host, self.choose, filled, shown).wire(opened)
         for box in g.chosen:
             event = getattr(box, "input", None) or box.change
             shim.on(event, safe(self.choose), filled, shown)
-        shim.on(opened, lambda task: {g.missing: _missing(task)}, [g.task], [g.missing])
-        shim.on(g.save.click, safe(self.save), filled, [g.message, g.file])
-        shim.on(g.load.upload, safe(self.load), [p.session, g.load, *g.chosen], shown)
+        shim.on(opened, lambda task, family: {g.missing: _missing(task, family)}, [g.task, g.family], [g.missing])
+        shim.on(g.save.click, safe(self.save), [p.session, *where, *filled[1:]], [g.message, g.file])
+        shim.on(g.load.upload, safe(self.load), [p.session, g.load, *g.chosen], [*shown, *where])
         c, size = g.canvases, g.form["resolution"]
         wanted = [p.pictures.folder, c.panels, size, c.out, c.task, p.jobs.title]
         shim.on(c.make.click, safe(self.make_canvases), wanted, [g.message, p.pictures.folder])
@@ -131,9 +146,14 @@ class TrainingEvents:
 
     def choose(self, session: TrainingSession, *values: Any) -> Updates:
         """Another task, family or card: fields of that goal, filled for it. What the painter changed stays."""
-        g, (chosen, form) = self.panel.goal, self._taken(values)
-        if chosen.task == RECIPE:
-            return {g.training: shim.update(visible=False), g.own: shim.update(visible=True), g.missing: "", g.message: ""}
+        g, (chosen, form, small) = self.panel.goal, self._taken(values)
+        if chosen.builtin:
+            new = builtin_form.TASKS[chosen.task][1]
+            kept = carried_over(g.builtin, small, session.small, new)
+            session.small = new
+            return self._builtin_shape(chosen) | g.builtin.updates(chosen.task, kept, shim.update) | {g.message: ""}
+        if chosen.task in OURS:
+            return {g.training: shim.update(visible=False), g.own.box: shim.update(visible=True), g.missing: "", g.message: "", **g.own.shape(chosen.task)}
         shape = self._shape(chosen)
         try:
             new = chosen.preset()
@@ -150,7 +170,8 @@ class TrainingEvents:
         held = [*g.form.rows, *g.form.groups]
         return {
             g.training: shim.update(visible=True),
-            g.own: shim.update(visible=False),
+            **{part: shim.update(visible=True) for part in (g.scripts, g.card)},
+            **{part: shim.update(visible=False) for part in (g.builtin.box, g.own.box)},
             g.canvases.box: shim.update(visible=chosen.aim.kind == "onepic"),
             g.missing: _missing(TASKS[chosen.task]),
             g.family: shim.update(choices=chosen.families, value=FAMILIES[chosen.aim.family]),
@@ -159,25 +180,54 @@ class TrainingEvents:
             **{g.form[name]: shim.update(visible=name in here) for name in g.form.fields},
         }
 
+    def _builtin_shape(self, chosen: Chosen) -> Updates:
+        """The same for the built-in small model, which needs no graphics card and no sd-scripts."""
+        g = self.panel.goal
+        return {
+            **{part: shim.update(visible=True) for part in (g.training, g.builtin.box)},
+            **{part: shim.update(visible=False) for part in (g.scripts, g.card, g.own.box)},
+            g.family: shim.update(choices=chosen.families, value=builtin_form.TITLE),
+            g.missing: "",
+        }
+
     def _filled(self, chosen: Chosen, values: Sequence[Any]) -> Updates:
         form, here = self.panel.goal.form, fields_of(chosen.aim)
         return {form[name]: shim.update(value=value, visible=name in here) for name, value in zip(form.fields, values, strict=True)}
 
-    def save(self, session: TrainingSession, *values: Any) -> Updates:
+    def save(self, session: TrainingSession, folder: str, word: str, *values: Any) -> Updates:
         """The settings as a file to download."""
-        g, (chosen, form) = self.panel.goal, self._taken(values)
+        g, (chosen, form, small) = self.panel.goal, self._taken(values)
+        if chosen.builtin:
+            known = g.builtin.known(chosen.task, small, word)
+            path = session.files.write(f"{known.name[:_LONGEST_NAME]}.toml", builtin_form.written(chosen.task, known, folder).encode())
+            told = "The file is made: press the button above to download it. It runs with studio.py train FILE.toml."
+            return {g.message: markup.message(told, "done"), g.file: shim.update(value=str(path), visible=True)}
         settings = g.form.known(chosen.aim, form)
-        path = session.files.write(f"{settings.output_name[:_LONGEST_NAME]}.toml", training_toml.written(chosen, settings).encode())
-        told = markup.message("The file is made: press the button above to download it. sd-scripts takes it as it is.", "done")
+        path = session.files.write(f"{settings.output_name[:_LONGEST_NAME]}.toml", training_toml.written(chosen, settings, folder, word).encode())
+        text = "The file is made: press the button above to download it. It runs with studio.py train FILE.toml; sd-scripts takes it, too."
+        told = markup.message(text, "done")
         return {g.message: told, g.file: shim.update(value=str(path), visible=True)}
 
     def load(self, session: TrainingSession, file: Any, *values: Any) -> Updates:
         """The settings of a file into the page."""
-        g = self.panel.goal
-        chosen, settings = training_toml.read(Path(str(getattr(file, "name", file))), Chosen.of(*values))
-        told = markup.message("The settings are loaded. Look at the checkpoint's path: it may be another one here.", "done")
+        g, path = self.panel.goal, Path(str(getattr(file, "name", file)))
+        own = builtin_form.read(path)
+        if own is not None:
+            return self._loaded_builtin(session, own)
+        chosen, file = training_toml.read(path, Chosen.of(*values))
+        text = "The settings are loaded. Look at the paths of the checkpoint and the pictures: they may be others here."
+        unused = f" Not used, since they are no settings here: {', '.join(file.left_out)}." if file.left_out else ""
+        told = markup.message(text + unused, "done")
+        where = {box: value for box, value in ((self.panel.pictures.folder, file.pictures), (self.panel.pictures.word, file.word)) if value}
         titles = {g.task: TASKS[chosen.task], g.few: shim.update(value=chosen.aim.kind == "chosen", visible=chosen.may_be_few)}
-        return self._shape(chosen) | titles | self._filled(chosen, g.form.write(settings)) | {g.message: told}
+        return self._shape(chosen) | titles | self._filled(chosen, g.form.write(file.settings)) | where | {g.message: told}
+
+    def _loaded_builtin(self, session: TrainingSession, own: builtin_form.Loaded) -> Updates:
+        p, g, chosen = self.panel.pictures, self.panel.goal, Chosen(own.task, builtin=True)
+        session.small = builtin_form.TASKS[own.task][1]
+        told = markup.message("The settings are loaded. Look at the pictures' folder in step 1: it may be another one here.", "done")
+        shown = g.builtin.updates(own.task, g.builtin.write(own.settings), shim.update)
+        return self._builtin_shape(chosen) | shown | {g.task: TASKS[own.task], g.message: told, p.folder: own.folder, p.word: own.settings.word}
 
     def make_canvases(self, folder: str, panels: str, resolution: str, out: str, task: str, title: str) -> Updates:
         """ONE-PIC's canvases of the pictures; their folder takes the place of the pictures'."""
@@ -185,23 +235,42 @@ class TrainingEvents:
         told = markup.message(f"{count} canvases are made. Their folder stands in step 1 now.", "done")
         return {self.panel.goal.message: told + "".join(map(markup.hint, notes)), self.panel.pictures.folder: str(path)}
 
-    def _taken(self, values: Sequence[Any]) -> tuple[Chosen, Sequence[Any]]:
-        number = len(self.panel.goal.chosen)
-        return Chosen.of(*values[:number]), values[number:]
+    def _taken(self, values: Sequence[Any]) -> tuple[Chosen, Sequence[Any], Sequence[Any]]:
+        """What is chosen, sd-scripts' fields and the built-in small model's."""
+        g = self.panel.goal
+        first, second = len(g.chosen), len(g.chosen) + len(g.form.fields)
+        return Chosen.of(*values[:first]), values[first:second], values[second:]
 
     # --- start ----------------------------------------------------------------------------------------------------------------------------------------
 
     def start(self, session: TrainingSession, edits: str, folder: str, word: str, title: str, recipe: str, *values: Any) -> Updates:
         """A job in the queue."""
         self._write_edits(session, edits)
-        chosen, form = self._taken(values)
-        if chosen.task == RECIPE:
+        own, values = values[-len(self.panel.goal.own.inputs) :], values[: -len(self.panel.goal.own.inputs)]
+        chosen, form, small = self._taken(values)
+        if chosen.builtin:
+            job = start_builtin(self.house, title, chosen.task, self.panel.goal.builtin.known(chosen.task, small, word), folder)
+        elif chosen.task in training_own.TASKS:
+            job = start_own(self.house, title, self.panel.goal.own.known(chosen.task, own), folder)
+        elif chosen.task == RECIPE:
             job = start_recipe(self.house, title, recipe)
         else:
             settings: KohyaSettings = self.panel.goal.form.known(chosen.aim, form)
             job = start_training(self.house, title, chosen, settings, folder, word)
-        told = markup.message(f"{job.title or job.id} is in the queue.", "done")
-        return self.jobs.refresh(session, job.id) | {self.panel.jobs.message: told, self.panel.jobs.said: ""}
+        return self._queued(session, job) | {self.panel.jobs.message: _in_queue(job)}
+
+    def make_set(self, session: TrainingSession, folder: str, title: str, *own: Any) -> Updates:
+        """A job that makes the set of pairs and trains nothing."""
+        goal = self.panel.goal
+        job = start_own(self.house, title, goal.own.known(training_own.REFONLY, own), folder, only=True)
+        return self._queued(session, job) | {goal.message: _in_queue(job)}
+
+    def _queued(self, session: TrainingSession, job: Job) -> Updates:
+        return self.jobs.refresh(session, job.id) | {self.panel.jobs.said: ""}
+
+
+def _in_queue(job: Job) -> str:
+    return markup.message(f"{job.title or job.id} is in the queue.", "done")
 
 
 def _edited(edits: str, look: int) -> dict[str, str]:
@@ -219,5 +288,5 @@ def _captioned(one: Seen, caption: str) -> Seen:
     return replace(one, caption=caption, flaws=kept if caption else (*kept, SILENT))
 
 
-def _missing(task: str) -> str:
-    return "" if task == TASKS[RECIPE] else markup.message(missing_trainer(), "warning")
+def _missing(task: str, family: str = "") -> str:
+    return "" if task in [TASKS[name] for name in OURS] or family == builtin_form.TITLE else markup.message(missing_trainer(), "warning")

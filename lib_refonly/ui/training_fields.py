@@ -10,16 +10,19 @@ import gradio as gr
 
 from lib_refonly.errors import BadSettings
 from lib_refonly.settings import specs
+from lib_refonly.training import builtin_settings
 from lib_refonly.training.kohya import options, presets
 from lib_refonly.training.kohya.goals import GOALS, Goal
 from lib_refonly.training.kohya.settings import KohyaSettings
-from lib_refonly.ui import markup
+from lib_refonly.ui import builtin_form, markup, training_own
 from lib_refonly.ui.settings_form import SettingsForm, component
 
 PREFIX = "refonly-train"
 RECIPE = "recipe"
-TASKS = {**presets.TASKS, RECIPE: "A recipe of this project"}
-FAMILIES = {"sd1": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "flux": "FLUX"}
+TASKS = {**presets.TASKS, **training_own.TASKS, RECIPE: "A recipe of this project"}
+OURS = (*training_own.TASKS, RECIPE)
+"""What this program trains itself, with a form or a file of its own."""
+FAMILIES = {"sd1": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL", "flux": "FLUX", builtin_form.FAMILY: builtin_form.TITLE}
 CARDS = {size: f"{size}{'+' * (size == presets.VRAM[-1])} GB" for size in presets.VRAM}
 FIRST_TASK, FIRST_FAMILY, FIRST_CARD = "character", "sd1", 8
 FIRST = presets.preset(FIRST_TASK, f"lora-{FIRST_FAMILY}", FIRST_CARD)
@@ -59,12 +62,13 @@ _HALF = 260
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is wanted, in the program's names. goal: "" for a recipe."""
+    """What is wanted, in the program's names. goal: "" for OURS and for the built-in small model."""
 
     task: str
     goal: str = ""
     vram: int = FIRST_CARD
     bf16: bool = True
+    builtin: bool = False
 
     @classmethod
     def of(cls, task: str, family: str, card: str, old_card: bool, few: bool) -> Chosen:
@@ -77,8 +81,10 @@ class Chosen:
             name, kin, size = _named(TASKS, task), _named(FAMILIES, family), _named(CARDS, card)
         except StopIteration:
             raise BadSettings("Choose a task, a family of checkpoints and a size of the graphics card.") from None
-        if name == RECIPE:
-            return cls(RECIPE)
+        if name in OURS:
+            return cls(name)
+        if kin == builtin_form.FAMILY and name in builtin_settings.TASKS:
+            return cls(name, vram=size, bf16=not old_card, builtin=True)
         known = presets.goals_for(name)
         of_family = [goal for goal in known if goal.family == kin] or [goal for goal in known if goal.family == known[0].family]
         wanted = next((goal for goal in of_family if (goal.kind == "chosen") == bool(few)), of_family[0])
@@ -91,7 +97,8 @@ class Chosen:
     @property
     def families(self) -> list[str]:
         """Titles of the families that the task can be trained for."""
-        return [FAMILIES[name] for name in dict.fromkeys(goal.family for goal in presets.goals_for(self.task))]
+        names = [*dict.fromkeys(goal.family for goal in presets.goals_for(self.task)), *[builtin_form.FAMILY] * (self.task in builtin_settings.TASKS)]
+        return [FAMILIES[name] for name in names]
 
     @property
     def may_be_few(self) -> bool:
@@ -168,7 +175,7 @@ def fields_of(goal: Goal) -> set[str]:
     return {field.name for field in fields(KohyaSettings) if field.name in script and field.name not in goal.fixed}
 
 
-def carried_over(form: SettingsForm, values: Sequence[Any], old: KohyaSettings, new: KohyaSettings) -> list[Any]:
+def carried_over(form: SettingsForm, values: Sequence[Any], old: Any, new: Any) -> list[Any]:
     """The fields after another preset: what the painter changed since the old one stays, everything else is as the new one has it."""
     return [getattr(new, name) if value is None or value == getattr(old, name) else value for name, value in zip(form.fields, values, strict=True)]
 

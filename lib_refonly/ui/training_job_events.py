@@ -7,23 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lib_refonly.errors import BadPicture, BadSettings
-from lib_refonly.imaging.decode import open_picture
+from lib_refonly.errors import BadSettings
 from lib_refonly.training.jobs.asks import ENDING
 from lib_refonly.training.jobs.house import JobHouse
 from lib_refonly.training.jobs.names import inside
 from lib_refonly.training.jobs.progress import Progress
 from lib_refonly.training.jobs.record import ACTIVE, DONE, FAILED, LOST, PAUSED, WAITING, Job
-from lib_refonly.training.kohya import launch
-from lib_refonly.training.kohya.goals import GOALS
 from lib_refonly.ui import markup, shim
+from lib_refonly.ui.training_host import TrainingHost
 from lib_refonly.ui.training_panel import TrainingPanel
+from lib_refonly.ui.training_result_events import ResultEvents
+from lib_refonly.ui.training_results import shown
 from lib_refonly.ui.training_session import TrainingSession
 from lib_refonly.ui.training_view import job_card, job_list, log_view
 from lib_refonly.ui.troubles import guarded
 
 Updates = dict[Any, Any]
-_MOST_RESULTS = 50
 _TOLD = {
     "stop": "It is asked to save and end.",
     "pause": "It is asked to save and pause. Resume goes on from there.",
@@ -35,8 +34,9 @@ _TOLD = {
 class JobEvents:
     """Handlers of the list of jobs. What they show is read anew from the house, so every tab, and every program, sees the same."""
 
-    def __init__(self, panel: TrainingPanel, house: JobHouse) -> None:
-        self.panel, self.part, self.house = panel, panel.jobs, house
+    def __init__(self, panel: TrainingPanel, house: JobHouse, host: TrainingHost | None = None) -> None:
+        self.panel, self.part, self.house, self.host = panel, panel.jobs, house, host or TrainingHost()
+        self.results = ResultEvents(panel, house, self.host)
 
     def wire(self, opened: Any) -> None:
         """Connect the events; `opened` is that of the page or the tab being opened."""
@@ -47,6 +47,9 @@ class JobEvents:
         shim.on(j.job.change, guarded(j.said)(self.choose), inputs, shown)
         if j.timer is not None:
             shim.on(j.timer.tick, guarded(j.said)(self.refresh), inputs, shown)
+        shim.on(j.poll.click, guarded(j.said)(self.refresh), inputs, shown)
+        shim.on(p.free.click, guarded(p.notice)(self.free), None, [p.notice])
+        self.results.wire()
         for what, button in j.asks.items():
             shim.on(button.click, partial(guarded(j.said)(self.ask), what), inputs, shown)
         shim.on(j.resume.click, guarded(j.said)(self.resume), inputs, shown)
@@ -57,7 +60,12 @@ class JobEvents:
         """All components that the list and the job's card change."""
         j = self.part
         buttons = [*j.asks.values(), j.resume, j.remove]
-        return [j.listed, j.job, j.box, j.card, j.log, j.said, *buttons, *([j.timer] if j.timer is not None else [])]
+        timer = [j.timer] if j.timer is not None else []
+        return [self.panel.notice, self.panel.free, j.room, j.listed, j.job, j.box, j.card, j.log, j.said, *buttons, *timer, *self.results.shown]
+
+    def free(self) -> Updates:
+        """Make room on the graphics card."""
+        return {self.panel.notice: markup.message(self.host.make_room(), "done")}
 
     def open(self, session: TrainingSession, chosen: str | None) -> Updates:
         """The page is on show, or a painter wants to see it as it is: everything is sent."""
@@ -86,6 +94,7 @@ class JobEvents:
         titles = tuple((_title(job), job.id) for job in reversed(jobs))
         put("jobs", j.job, shim.titled_choices(j.job, titles) | {"value": now.id if now else ""}, (titles, now.id if now else ""))
         put("box", j.box, shim.update(visible=now is not None), now is not None)
+        self._put_host(any(job.state in ACTIVE for job in jobs), put)
         if now is not None:
             put("state", j.said, "", (now.id, now.state))  # what was said of it before is over
             self._put_job(session, now, progress.get(now.id), put)
@@ -99,7 +108,8 @@ class JobEvents:
         progress = progress or session.progress(self.house, job.id)
         lines = self.house.log(job.id)
         sample = _sample(session, folder, progress)
-        put("card", j.card, job_card(job, progress, sample, _results(job, folder), lines, str(folder)))
+        put("card", j.card, job_card(job, progress, sample, lines, str(folder)))
+        self.results.show(session, job, folder, put)
         put("log", j.log, log_view(lines))
         active = job.state in ACTIVE
         for what, button in j.asks.items():
@@ -109,6 +119,14 @@ class JobEvents:
         put("resume", j.resume, shim.update(interactive=again), again)
         word = "Really remove it, with its results?" if session.sure == job.id else "Remove"
         put("remove", j.remove, shim.update(value=word, interactive=not active), (word, active))
+
+    def _put_host(self, active: bool, put: Any) -> None:
+        """What the program around the page has to say."""
+        told = "".join(markup.message(note, "warning") for note in self.host.notes())
+        told += markup.message(self.host.busy if active else "", "warning")
+        put("notice", self.panel.notice, told)
+        put("free", self.panel.free, shim.update(visible=active and bool(self.host.busy)), active)
+        put("room", self.part.room, markup.message(self.host.room if active else "", "note"))
 
     def ask(self, what: str, session: TrainingSession, chosen: str | None) -> Updates:
         """Stop, pause, save or sample."""
@@ -155,12 +173,6 @@ def _title(job: Job) -> str:
     return f"{job.title or job.kind}, {time.strftime('%d %b %H:%M:%S', time.localtime(job.created))}"
 
 
-def _results(job: Job, folder: Path) -> list[str]:
-    of_scripts = [str(one.path) for one in launch.results(folder, job.kind)] if job.kind in GOALS else []
-    told = [str(folder / one) for one in job.results]
-    return list(dict.fromkeys([*of_scripts, *told]))[:_MOST_RESULTS]
-
-
 def _sample(session: TrainingSession, folder: Path, progress: Progress) -> str:
     """The newest sample picture as data. One that is not there, not whole yet, or leads out of the folder is none."""
     if not progress.samples:
@@ -170,11 +182,4 @@ def _sample(session: TrainingSession, folder: Path, progress: Progress) -> str:
         told = path.stat()
     except (BadSettings, OSError, ValueError):
         return ""
-
-    def made() -> str:
-        try:
-            return markup.data_uri(open_picture(path), 512)
-        except BadPicture:
-            return ""
-
-    return session.sample((str(path), told.st_mtime_ns, told.st_size), made)
+    return session.made("sample", (str(path), told.st_mtime_ns, told.st_size), lambda: shown(path, 512))

@@ -6,11 +6,13 @@ import threading
 from collections.abc import Hashable
 from typing import Any
 
+from lib_refonly.training.builtin_settings import TASKS, BuiltinSettings
 from lib_refonly.training.jobs import events
 from lib_refonly.training.jobs.house import JobHouse
 from lib_refonly.training.jobs.progress import Progress
 from lib_refonly.training.kohya.settings import KohyaSettings
 from lib_refonly.training.pictures import PictureFolder, Seen
+from lib_refonly.ui.builtin_form import FIRST_TASK
 from lib_refonly.ui.style_session import StyleSession
 from lib_refonly.ui.training_fields import FIRST
 
@@ -37,8 +39,9 @@ class Watch:
 class TrainingSession:
     """One tab's memory. `copy.deepcopy` gives a NEW session, as for the Styles page.
 
-    look: the number of the look whose captions are shown, which edits name; 0 is none. preset: what the form was last filled with. sure: what a second
-    click would remove.
+    look: the number of the look whose captions are shown, which edits name; 0 is none. preset, small: what the forms were last filled with. sure: what a second
+    click would remove. stop: ends a run of captions. before: the captions as they were before they were last changed all at once.
+    which: the finished file that is looked at. sent: how often one was put somewhere.
     """
 
     def __init__(self) -> None:
@@ -48,10 +51,15 @@ class TrainingSession:
         self.folder: PictureFolder | None = None
         self.seen: list[Seen] = []
         self.preset: KohyaSettings = FIRST
+        self.small: BuiltinSettings = TASKS[FIRST_TASK][1]
         self.sure = ""
+        self.stop = threading.Event()
+        self.before: tuple[PictureFolder, dict[str, str]] | None = None
         self._shown: dict[str, Hashable] = {}
         self._watch = Watch("")
-        self._sample: tuple[Hashable, str] = ("", "")
+        self.which = ""
+        self.sent = 0
+        self._made: dict[str, tuple[Hashable, Any]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingSession:
         return TrainingSession()
@@ -77,8 +85,8 @@ class TrainingSession:
         """Send everything again."""
         self._shown.clear()
 
-    def sample(self, key: Hashable, make: Any) -> str:
-        """The sample picture as text, made once as long as the file is the same."""
-        if self._sample[0] != key:
-            self._sample = (key, make())
-        return self._sample[1]
+    def made(self, what: str, key: Hashable, make: Any) -> Any:
+        """What `make` gives, made once as long as the key (files and when they were written, say) is the same."""
+        if what not in self._made or self._made[what][0] != key:
+            self._made[what] = (key, make())
+        return self._made[what][1]

@@ -7,14 +7,16 @@ from pathlib import Path
 from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.infotext import write_atomically
 from lib_refonly.studio.commands.jobs import CONFIG, PROGRAM, ROOT
+from lib_refonly.training.builtin_settings import BuiltinSettings
 from lib_refonly.training.cli import read
 from lib_refonly.training.jobs.house import JobHouse
 from lib_refonly.training.jobs.record import Job
 from lib_refonly.training.kohya import installed, launch
-from lib_refonly.training.kohya.canvases import FILE, Canvases
-from lib_refonly.training.kohya.config import Pictures
+from lib_refonly.training.kohya.canvases import Canvases
+from lib_refonly.training.kohya.saved import pictures_for
 from lib_refonly.training.kohya.settings import KohyaSettings
 from lib_refonly.training.pictures import PictureFolder
+from lib_refonly.ui import builtin_form
 from lib_refonly.ui.training_fields import Chosen
 
 INSTALL = "studio.py trainers install sd-scripts --from v0.10.1"
@@ -37,20 +39,12 @@ def start_training(house: JobHouse, title: str, chosen: Chosen, settings: KohyaS
         BadSettings: sd-scripts is missing; the pictures or a setting can't be trained with; the text says what to do. CannotWrite.
     """
     chosen.preset()  # says when the card is too small
-    pictures = PictureFolder(folder)
+    PictureFolder(folder)  # says when there is none, before anything else is wrong
     wrong = missing_trainer()
     if wrong:
         raise BadSettings(wrong)
     trainer = installed.find()
-    what: list[Pictures] | Path
-    if chosen.aim.kind == "onepic":
-        if not (pictures.path / FILE).is_file():
-            raise BadSettings("ONE-PIC is trained on canvases. Make them of your pictures with the button in step 2, then start again.")
-        what = pictures.path
-    else:
-        if not pictures.names():
-            raise BadSettings(f"There are no pictures in {pictures.path}. Add some (PNG, JPEG, WebP), then start again.")
-        what = [Pictures(pictures.path, class_tokens=" ".join(word.split()))]
+    what = pictures_for(chosen.goal, folder, word)
     maker = launch.maker(trainer, chosen.goal, settings, what)
     return house.submit(title.strip() or settings.output_name, chosen.goal, maker, env=launch.environment(trainer))
 
@@ -66,12 +60,26 @@ def start_recipe(house: JobHouse, title: str, path: str) -> Job:
         kind, text = read(given)["run"]["kind"], given.read_bytes()
     except ValueError:
         raise BadSettings(f"{given.name} is no text in UTF-8. Choose a recipe.") from None
+    return _queued(house, title.strip() or given.stem, str(kind), text)
+
+
+def start_builtin(house: JobHouse, title: str, task: str, settings: BuiltinSettings, folder: str) -> Job:
+    """Queue what the built-in small model is to be taught. Raises: BadSettings: no folder, or no pictures in it. CannotWrite."""
+    pictures = PictureFolder(folder)
+    if not pictures.names():
+        raise BadSettings(f"There are no pictures in {pictures.path}. Add some (PNG, JPEG, WebP), then start again.")
+    text = builtin_form.written(task, settings, str(pictures.path))
+    return _queued(house, title.strip() or settings.name, builtin_form.TASKS[task][0], text.encode())
+
+
+def _queued(house: JobHouse, title: str, kind: str, text: bytes) -> Job:
+    """A job that does what `studio.py train` does with this file."""
 
     def argv(folder: Path) -> list[str]:
         write_atomically(folder / CONFIG, text)
         return [*PROGRAM, "train", str(folder / CONFIG), "--folder", str(folder)]
 
-    return house.submit(title.strip() or given.stem, str(kind), argv, cwd=ROOT)
+    return house.submit(title, kind, argv, cwd=ROOT)
 
 
 def make_canvases(source: str, panels: str, resolution: str, out: str, task: str, title: str) -> tuple[Path, int, list[str]]:

@@ -102,6 +102,8 @@ def chip(state: str) -> str:
 
 def course(progress: Progress, runs: bool = True) -> str:
     """How far and how fast, in one line; of a job that does not run not how long yet."""
+    if progress.stage:
+        return f"Getting ready: {progress.stage}, {progress.stage_done:.0%}"
     if not progress.step and progress.seconds is None:
         return "Getting ready"
     parts = [f"step {progress.step}" + (f" of {progress.steps}" if progress.steps else "")]
@@ -120,12 +122,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def job_card(job: Job, progress: Progress, sample: str, results: Sequence[str], lines: Sequence[str], folder: str) -> str:
-    """The job that is looked at. sample: a picture as data, or "". results: paths. lines: the end of its log."""
-    done = progress.step / progress.steps if progress.steps else 0.0
+def job_card(job: Job, progress: Progress, sample: str, lines: Sequence[str], folder: str) -> str:
+    """The job that is looked at. sample: a picture as data, or "". lines: the end of its log."""
+    done = progress.stage_done if progress.stage else progress.step / progress.steps if progress.steps else 0.0
     head = f'<div class="refonly-train-head"><h3>{escape(job.title or job.id)}</h3>{chip(job.state)}</div>'
     bar = markup.progress_line(course(progress, job.state in ACTIVE), done) if job.state in ACTIVE or progress.step else ""
-    return f'<div class="refonly-train-job">{head}{bar}{_trouble(job, progress, lines)}{_seen(progress, sample)}{_results(results)}{_where(folder)}</div>'
+    return f'<div class="refonly-train-job">{head}{bar}{_trouble(job, progress, lines)}{_report(progress)}{_seen(progress, sample)}{_where(folder)}</div>'
 
 
 def _trouble(job: Job, progress: Progress, lines: Sequence[str]) -> str:
@@ -145,9 +147,10 @@ def _seen(progress: Progress, sample: str) -> str:
     return f'<div class="refonly-train-seen"><div>{curves}{told}</div>{picture}</div>' if curves or told or picture else ""
 
 
-def _results(paths: Sequence[str]) -> str:
-    rows = "".join(f"<li><code>{escape(path)}</code></li>" for path in paths)
-    return f'<p class="refonly-subheading">Results</p><ul class="refonly-train-results">{rows}</ul>' if rows else ""
+def _report(progress: Progress) -> str:
+    """What came of the pictures."""
+    rows = "".join(f"<li>{escape(line)}</li>" for line in progress.report)
+    return f'<p class="refonly-subheading">The pictures</p><ul class="refonly-notes refonly-train-report">{rows}</ul>' if rows else ""
 
 
 def _where(folder: str) -> str:

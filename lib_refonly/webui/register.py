@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modules import script_callbacks
 
-from lib_refonly.webui import api, options, style_network, tabs, xyz
+from lib_refonly.webui import api, options, style_network, tabs, training_tab, xyz
 from lib_refonly.webui.script import RefOnlyScript
 
 
@@ -16,4 +16,5 @@ def register() -> None:
     script_callbacks.on_ui_tabs(tabs.build_tab)
     script_callbacks.on_ui_tabs(tabs.build_styles_tab)
     script_callbacks.on_ui_tabs(tabs.build_onepic_tab)
+    script_callbacks.on_ui_tabs(training_tab.build_train_tab)
     script_callbacks.on_app_started(api.add_routes)

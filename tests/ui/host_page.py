@@ -137,7 +137,7 @@ class _Wrapped:
 
 def _wrap_events() -> None:
     """Components whose events are objects with a `replaced_event`, as in Forge."""
-    for kind in (gr.Button, gr.Checkbox, gr.Dropdown, gr.Image, gr.Slider):
+    for kind in (gr.Button, gr.Checkbox, gr.Dropdown, gr.Image, gr.Slider, gr.Textbox):
         _wrap_events_of(kind)
 
 
@@ -147,7 +147,7 @@ def _wrap_events_of(kind: Any) -> None:
     def init(self: Any, *args: Any, **more: Any) -> None:
         plain(self, *args, **more)
         for event in self.EVENTS:
-            setattr(self, str(event), _Wrapped(getattr(self, str(event))))
+            setattr(self, str(event), _Wrapped(_Wrapped(getattr(self, str(event)))))  # once for the class, once for the one that it comes from
 
     init.__wrapped__ = plain  # type: ignore[attr-defined]
     kind.__init__ = init

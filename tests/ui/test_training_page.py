@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from lib_refonly.stylecode.library import Library
+from lib_refonly.training import cli
+from lib_refonly.training.builtin_settings import TASKS
 from lib_refonly.training.jobs import process
 from lib_refonly.training.jobs.house import JobHouse
 from lib_refonly.training.kohya import installed, launch, options
+from lib_refonly.training.kohya.saved import is_saved
 from tests.ui.conftest import Studio
 from tests.ui.fakes import FakeStore, FlatEngine, SquarePainter, character
 from tests.ui.test_page import downloaded
@@ -281,3 +284,50 @@ def test_without_sd_scripts_the_page_says_how_to_get_it(train: Callable[[], Any]
     page.fill(box("recipe"), str(wrong))
     page.click("#refonly-train-start")
     page.wait_for_selector("#refonly-train-start-message [role=alert]:has-text('no valid TOML')")
+
+
+def test_the_built_in_small_model_is_taught(train: Callable[[], Any], studio: TrainingStudio, miho: Path, tmp_path: Path) -> None:
+    """Its fields come and go, its settings are saved and loaded, and what is started is a file of `studio.py train` that says what the page said."""
+    page = train()
+    small = "refonly-train-small"
+    page.click("#refonly-train-family label:has-text('built-in')")
+    page.wait_for_selector(f"#{small}-rank")
+    page.wait_for_selector("#refonly-train-card", state="hidden")
+    page.wait_for_selector(box("pretrained-model-name-or-path"), state="hidden")
+    page.click("#refonly-train-task label:has-text('A word')")
+    page.wait_for_selector(box("small-begin"))
+    page.wait_for_selector(f"#{small}-rank", state="hidden")
+    page.click("#refonly-train-task label:has-text('A style')")
+    page.wait_for_selector(f"#{small}-rank")
+    page.fill(box("small-steps"), "7")
+    page.locator(box("small-steps")).blur()
+    page.fill(box("small-name"), "../away")
+    page.fill(box("folder"), str(miho))
+    page.fill(box("word"), "mihoxyz")
+    page.click("#refonly-train-start")
+    page.wait_for_selector("#refonly-train-start-message [role=alert]:has-text('no name for the file')")
+    page.fill(box("small-name"), "miho")
+    page.click("#refonly-train-save")
+    page.wait_for_selector("#refonly-train-file")
+    saved = downloaded(page, "refonly-train-file", tmp_path)
+    tables = cli.read(saved)
+    assert not is_saved(saved)
+    assert tables["run"]["data"] == str(miho)
+    assert (tables["lora"]["word"], tables["lora"]["rank"], tables["loop"]["steps"]) == ("mihoxyz", TASKS["style"][1].rank, 7)
+
+    other = train()
+    with other.expect_file_chooser() as choosing:
+        other.click("#refonly-train-load")
+    choosing.value.set_files(str(saved))
+    other.wait_for_selector(f"#{small}-rank")
+    assert other.is_checked("#refonly-train-task label:has-text('A style') input")
+    assert [other.input_value(box(name)) for name in ("small-steps", "small-name", "folder", "word")] == ["7", "miho", str(miho), "mihoxyz"]
+    other.click("#refonly-train-start")
+    other.wait_for_selector("#refonly-train-start-message:has-text('is in the queue')")
+    job = studio.jobs.list().jobs[-1]
+    assert (job.title, job.kind) == ("miho", "lora")
+    assert job.argv[2:] == ("train", str(studio.jobs.folder_of(job.id) / "config.toml"), "--folder", str(studio.jobs.folder_of(job.id)))
+    assert cli.read(studio.jobs.folder_of(job.id) / "config.toml") == tables
+    other.click("#refonly-train-task label:has-text('ONE-PIC')")  # which it can't be trained for
+    other.wait_for_selector(box("pretrained-model-name-or-path"))
+    assert other.is_checked("#refonly-train-family label:has-text('SD 1.5') input")

@@ -72,6 +72,10 @@ class WebUI:
         return self.models.parent / "loras"
 
     @property
+    def jobs(self) -> Path:
+        return self.models.parent / "jobs"
+
+    @property
     def embeddings(self) -> Path:
         return self.models.parent / "embeddings"
 
@@ -107,6 +111,7 @@ class WebUI:
         arguments = self._arguments()
         environment = os.environ | {
             "REFONLY_MODELS_DIR": str(self.models),
+            "REFONLY_JOBS_DIR": str(self.jobs),
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "GRADIO_ANALYTICS_ENABLED": "False",

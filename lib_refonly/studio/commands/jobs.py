@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from lib_refonly.training.jobs.record import Job
 
 ROOT = Path(__file__).resolve().parents[3]
-HOUSE = ROOT / ".runs"
+HOUSE = Path(os.environ.get("REFONLY_JOBS_DIR") or ROOT / ".runs")
 PROGRAM = (sys.executable, str(ROOT / "studio.py"))
 CONFIG = "config.toml"
 """The copy of the configuration in a job's folder: a job goes on as it began, whatever becomes of the original."""
@@ -46,6 +47,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     action = _action(actions, "start", start, "queue a training: what `studio.py train CONFIG.toml` does, in the job's own folder")
     action.add_argument("config", type=Path, metavar="CONFIG.toml")
     action.add_argument("--title", default="", metavar="TEXT", help="what lists show (default: the configuration's name)")
+    add_places(action)
     for what, text in _ASKS.items():
         _action(actions, what, ask, text).add_argument("id", metavar="ID")
         actions.choices[what].set_defaults(what=what)
@@ -58,6 +60,12 @@ def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: 
     _add_common(action, argparse.SUPPRESS, argparse.SUPPRESS)
     action.set_defaults(run=run)
     return action
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """For settings that the Train page saved: what may lie elsewhere on this machine."""
+    parser.add_argument("--pictures", default="", metavar="FOLDER", help="train on these pictures instead of the file's (settings saved on the Train page)")
+    parser.add_argument("--checkpoint", default="", metavar="FILE", help="train this checkpoint instead of the file's (settings saved on the Train page)")
 
 
 def _add_common(parser: argparse.ArgumentParser, folder: Any, as_json: Any) -> None:
@@ -92,7 +100,7 @@ def show(arguments: argparse.Namespace) -> int:
         print(json.dumps({**_row(job), "progress": _progress_row(progress), "log": lines[-20:]}))
         return 0
     print(f"{job.id}  {_state(job, house)}\n{job.title} ({job.kind}), in {house.folder_of(job.id)}")
-    for text in (_course(progress), progress.problem, job.explanation, "".join(f"Result: {one}\n" for one in job.results).rstrip()):
+    for text in (course(progress), *progress.report, progress.problem, job.explanation, "".join(f"Result: {one}\n" for one in job.results).rstrip()):
         if text:
             print(text)
     if job.state in ("failed", "lost", "running", "stopping") and lines:
@@ -103,8 +111,13 @@ def show(arguments: argparse.Namespace) -> int:
 def start(arguments: argparse.Namespace) -> int:
     """Queue a training. Raises: BadSettings: the configuration is wrong. CannotWrite."""
     from lib_refonly.imaging.infotext import write_atomically
+    from lib_refonly.studio.commands import saved_settings
     from lib_refonly.training.cli import read
 
+    if saved_settings.is_saved(arguments):
+        kind, maker, environment, about = saved_settings.submission(arguments)
+        print(about, file=sys.stderr)
+        return _tell(_house(arguments).submit(arguments.title or arguments.config.stem, kind, maker, env=environment), arguments, "is queued")
     kind = read(arguments.config)["run"]["kind"]
     text = arguments.config.read_bytes()
     if len(text) > _LARGEST:
@@ -164,19 +177,21 @@ def _row(job: Job) -> dict[str, Any]:
 
 
 def _progress_row(progress: Progress) -> dict[str, Any]:
-    names = ("step", "steps", "seconds", "left", "lr", "memory", "memory_gpu", "saved", "losses", "samples", "problem")
+    names = ("step", "steps", "seconds", "left", "lr", "memory", "memory_gpu", "saved", "losses", "samples", "problem", "stage", "stage_done", "report")
     return {name: getattr(progress, name) for name in names} | {"curves": {name: progress.curve(name) for name in progress.curves}}
 
 
 def _state(job: Job, house: JobHouse) -> str:
     if job.state not in ("running", "stopping"):
         return job.state
-    course = _course(house.progress(job.id))
-    return f"{job.state}: {course}" if course else job.state
+    told = course(house.progress(job.id))
+    return f"{job.state}: {told}" if told else job.state
 
 
-def _course(progress: Progress) -> str:
+def course(progress: Progress) -> str:
     """How far, how fast, and how it learns, in one line."""
+    if progress.stage:
+        return f"{progress.stage}, {progress.stage_done:.0%}"
     if not progress.step and progress.seconds is None:
         return ""
     parts = [f"step {progress.step}{f' of {progress.steps}' if progress.steps else ''}"]

@@ -51,14 +51,15 @@ def convert(arguments: argparse.Namespace) -> int:
 
 
 def list_models(arguments: argparse.Namespace) -> int:
-    """The model list, with what each needs, and the segmentation model."""
-    from lib_refonly.models.offers import SEGMENTER
+    """The model list, with what each needs, and the models that help."""
+    from lib_refonly.models.offers import SEGMENTER, TAGGER, place_of
     from lib_refonly.models.registry import ModelStore
 
     store = ModelStore()
     for entry in store.entries():
         print(model_line(entry))
     print(f"{SEGMENTER.name}: {SEGMENTER.title}\n    {store.segmenter() or _how_to_get(SEGMENTER.name)}")
+    print(f"{TAGGER.name}: {TAGGER.title}\n    {place_of(TAGGER) if TAGGER.installed else _how_to_get(TAGGER.name)}")
     return 0
 
 
@@ -103,6 +104,13 @@ def _consents(question: str) -> bool:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train what a configuration file describes, or go on training it."""
+    from lib_refonly.studio.commands import saved_settings
+
+    return saved_settings.train(arguments) if saved_settings.is_saved(arguments) else train_recipe(arguments)
+
+
+def train_recipe(arguments: argparse.Namespace) -> int:
+    """The same for a file of this project's own trainers."""
     from lib_refonly.training.cli import main
     from lib_refonly.training.jobs.process import JOB_FOLDER
 
@@ -173,6 +181,28 @@ def build_canvases(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def from_set(arguments: argparse.Namespace) -> int:
+    """From a set of pairs to a drawing set. Raises: BadSettings: it can't be trained on, or the folder holds another set. CannotWrite."""
+    from lib_refonly.training.own.pairs import from_set as make
+
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    told = make(arguments.source, arguments.out, arguments.size, arguments.captions, tell=bar.show)
+    bar.clear()
+    print("\n".join([*told.notes, told.sentence()]))
+    return 0
+
+
+def from_styles(arguments: argparse.Namespace) -> int:
+    """From subfolders to a styled set. Raises: BadSettings: they can't be trained on, or the folder holds another set. CannotWrite."""
+    from lib_refonly.training.own.styles import from_folders
+
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    told = from_folders(arguments.source.resolve(), arguments.out, arguments.size, tell=bar.show)
+    bar.clear()
+    print("\n".join([*told.notes, told.sentence("styles")]))
+    return 0
+
+
 def encode_data(arguments: argparse.Namespace) -> int:
     """Encode a data set by a VAE."""
     from lib_refonly.training.latents import encode_all
@@ -184,7 +214,7 @@ def encode_data(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score a model on held-out drawings, or a base model on its prompts. 0 when every gate holds, else 1."""
     if (Path(arguments.model) / "text_encoder").is_dir():
-        return _evaluate_base(arguments)
+        return _evaluate_training(arguments) if arguments.styles else _evaluate_base(arguments)
     from lib_refonly.imaging.infotext import save_png, write_atomically
     from lib_refonly.models.registry import ModelStore
     from lib_refonly.refonly.loader import load_refonly
@@ -265,6 +295,27 @@ def _evaluate_onepic(arguments: argparse.Namespace) -> int:
     save_png(arguments.out.with_suffix(".png"), sheet)
     print(text)
     return 0
+
+
+def _evaluate_training(arguments: argparse.Namespace) -> int:
+    import tempfile
+
+    from lib_refonly.imaging.infotext import save_png, write_atomically
+    from lib_refonly.training import evaluate_training as scoring
+
+    base, pictures = Path(arguments.model), Path("pictures") / arguments.out.stem.removeprefix("scores-")
+    bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
+    with tempfile.TemporaryDirectory() as folder:
+        scores, sheets = scoring.evaluate(arguments.data, arguments.styles, base, Path(folder), arguments.seed, say=lambda what: bar.show(0, what))
+    bar.clear()
+    command = f"studio.py evaluate {arguments.data} -o {arguments.out} --model {base} --styles {arguments.styles} --seed {arguments.seed}"
+    text = scoring.report(base.name, scores, pictures.as_posix(), command)
+    (arguments.out.parent / pictures.parent).mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.out, text.encode())
+    for task, sheet in sheets.items():
+        save_png(arguments.out.parent / f"{pictures}-{task}.png", sheet)
+    print(text)
+    return 0 if scoring.holds(scores) else 1
 
 
 def _evaluate_base(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,8 @@ from lib_refonly.training.jobs.record import ACTIVE, DONE, FAILED, LOST, PAUSED,
 _MOST_RESULTS = 1000
 _KILLED = (-9, 137)
 _ON = "Resume goes on from what was saved last."
-_WHY = {"minutes": "its time limit was reached", "signal": "the system or another program asked it to end", "pause": "as asked"}
+_WHY = {"minutes": "its time limit was reached", "signal": "the system or another program asked it to end", "pause": "as asked", "stop": "as asked"}
+_WHILE = "while the pictures were prepared"
 
 
 def standing(job: Job, folder: Path) -> Job:
@@ -53,6 +54,9 @@ def _verdict(job: Job, last: events.Event, folder: Path, exit_code: int | None, 
 
 def _stopped(why: str, last: events.Event, told: bool) -> tuple[str, str]:
     """It ended well. Whether it may go on is the asker's wish; who was not asked has reached its end, unless it says that it has not."""
+    if told and isinstance(last.get("what"), str):
+        state = DONE if why == "stop" else PAUSED
+        return state, f"Stopped {_WHILE} ({last['what'] or 'nothing is done yet'}): {_WHY.get(why, why)}. Resume goes on from there."
     where = f" at step {last['step']}" if told and isinstance(last.get("step"), int) else ""
     if why == "stop":
         return DONE, f"Stopped{where} as asked; what was learnt until then is saved."

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lib_refonly.training.jobs.events import Event
+from lib_refonly.training.jobs.events import ENDS, Event
 
 RECENT = 20
 """Lines of steps whose median is the time of a step: one slow step (a save, another program) doesn't move it."""
@@ -22,7 +22,8 @@ class Progress:
     """Fed with events as they come.
 
     steps: where training ends; 0 is unknown. lr, memory, memory_gpu (bytes): last told; None is never. problem: the last thing that failed without ending it.
-    samples: pictures, relative to the run's folder. curves: loss by step, by the loss' name.
+    samples: pictures, relative to the run's folder. curves: loss by step, by the loss' name. stage: what is done before the first step, "" when nothing is;
+    stage_done: how far, 0 to 1. report: sentences on what came of that.
     """
 
     step: int = 0
@@ -36,6 +37,9 @@ class Progress:
     samples: list[str] = field(default_factory=list)
     losses: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[Point]] = field(default_factory=dict)
+    stage: str = ""
+    stage_done: float = 0.0
+    report: list[str] = field(default_factory=list)
     _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def add(self, events: Iterable[Event]) -> None:
@@ -47,6 +51,7 @@ class Progress:
         what, step = event["event"], _number(event.get("step"))
         self.step = self.step if step is None else int(step)
         self.steps = int(_number(event.get("steps")) or self.steps)
+        self.stage = "" if what in ("start", "resume", *ENDS) else self.stage
         if what in ("start", "resume"):
             self._go_back(self.step)
         elif what == "step":
@@ -57,6 +62,10 @@ class Progress:
             self.ended = what
         elif what.endswith("-failed"):
             self.problem = str(event.get("why", what))
+        elif what == "stage":
+            self.stage, self.stage_done, self.ended = str(event.get("what", "")), min(1.0, max(0.0, _number(event.get("done")) or 0.0)), ""
+        elif what == "report":
+            self._take_report(event.get("lines"))
         elif what == "sample":
             given = event.get("files", [event.get("file")])
             self.samples += [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
@@ -66,6 +75,11 @@ class Progress:
         self.ended, self.problem = "", ""
         self.curves = {name: [point for point in curve if point[0] <= step] for name, curve in self.curves.items()}
         self._seconds.clear()
+
+    def _take_report(self, lines: object) -> None:
+        """A stage that was done again says the same once more."""
+        told = [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
+        self.report = [line for line in self.report if line not in told] + told
 
     def _take_step(self, event: Event) -> None:
         lr, memory, card = (_number(event.get(name)) for name in ("lr", "memory", "memory_gpu"))

@@ -137,7 +137,16 @@ def read(job: Path, goal_name: str) -> KohyaSettings:
     Raises:
         BadSettings: no such file, no TOML, keys that the goal's script does not have, or values that do not fit.
     """
-    goal, values = GOALS[goal_name], options.flat(read_toml(job / CONFIG))
+    settings = settings_of(options.flat(read_toml(job / CONFIG)), goal_name)
+    if settings.sample_prompts == str(job / PROMPTS):
+        prompts = (job / PROMPTS).read_text(encoding="utf-8").rstrip("\n") if (job / PROMPTS).is_file() else ""
+        return dataclasses.replace(settings, sample_prompts=prompts)
+    return settings
+
+
+def settings_of(values: Mapping[str, Any], goal_name: str) -> KohyaSettings:
+    """The settings among a TOML file's values, without its sections. Raises: BadSettings: as `read`."""
+    goal = GOALS[goal_name]
     options.check(goal.script, values, also=ALSO.get(goal.kind, ()))
     hints = get_type_hints(KohyaSettings)
     given: dict[str, Any] = {}
@@ -145,8 +154,6 @@ def read(job: Path, goal_name: str) -> KohyaSettings:
         if name in hints:
             one = " ".join(value) if name in _WORDS else value[0] if name in _TAKES_A_LIST and isinstance(value, list) and value else value
             given[name] = float(one) if hints[name] is float and isinstance(one, int) else one
-    if given.get("sample_prompts") == str(job / PROMPTS):
-        given["sample_prompts"] = (job / PROMPTS).read_text(encoding="utf-8").rstrip("\n") if (job / PROMPTS).is_file() else ""
     return from_mapping(KohyaSettings, _absent(options.recorded().scripts[goal.script], hints) | given)
 
 

@@ -102,6 +102,12 @@ def form(page: TrainingEvents, **changed: Any) -> list[Any]:
     return [changed.get(name, goal.form[name].value) for name in goal.form.fields]
 
 
+def filled(page: TrainingEvents, **changed: Any) -> list[Any]:
+    """What Start is given after what is chosen: all three forms."""
+    goal = page.panel.goal
+    return [*form(page, **changed), *(box.value for box in (*goal.builtin.inputs, *goal.own.inputs))]
+
+
 def last(updates: Any) -> dict[Any, Any]:
     """What a stream of updates leaves on the page."""
     whole: dict[Any, Any] = {}
@@ -173,7 +179,8 @@ def test_settings_survive_their_file(page: TrainingEvents, tmp_path: Path) -> No
     path = tmp_path / "x.toml"
     path.write_text(training_toml.written(chosen, settings), encoding="utf-8")
     assert config.read_toml(path)["network_dim"] == 7
-    assert training_toml.read(path, Chosen("style", "lora-sd1", 12)) == (chosen, settings)
+    read, file = training_toml.read(path, Chosen("style", "lora-sd1", 12))
+    assert (read, file.settings, file.left_out) == (chosen, settings, ())
     made = page.load(TrainingSession(), str(path), *FIRST)
     assert made[page.panel.goal.task] == "A character"
     assert made[page.panel.goal.form["network_dim"]]["value"] == 7
@@ -254,7 +261,7 @@ def test_canvases(page: TrainingEvents, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def start(page: TrainingEvents, session: TrainingSession, folder: str, chosen: Sequence[Any] = FIRST, title: str = "Miho", **changed: Any) -> dict[Any, Any]:
-    return page.start(session, "", folder, "miho", title, "", *chosen, *form(page, **changed))
+    return page.start(session, "", folder, "miho", title, "", *chosen, *filled(page, **changed))
 
 
 @pytest.mark.usefixtures("no_worker", "trainer")
@@ -298,7 +305,7 @@ def test_starts_that_are_refused_leave_no_job(page: TrainingEvents, house: JobHo
 def test_recipes(page: TrainingEvents, house: JobHouse, tmp_path: Path) -> None:
     recipe = ["A recipe of this project", *FIRST[1:]]
     path = ROOT / "lib_refonly" / "training" / "recipes" / "tiny-vae.toml"
-    page.start(TrainingSession(), "", "", "", "", str(path), *recipe, *form(page))
+    page.start(TrainingSession(), "", "", "", "", str(path), *recipe, *filled(page))
     (job,) = house.list().jobs
     assert (job.title, job.kind) == ("tiny-vae", "vae")
     assert job.argv[2:4] == ("train", str(house.folder_of(job.id) / "config.toml"))
@@ -306,7 +313,7 @@ def test_recipes(page: TrainingEvents, house: JobHouse, tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     for wrong in ("", "tiny-vae.toml", str(tmp_path), str(tmp_path / "none.toml"), str(tmp_path / "bad.toml")):
         with pytest.raises(PainterError):
-            page.start(TrainingSession(), "", "", "", "", wrong, *recipe, *form(page))
+            page.start(TrainingSession(), "", "", "", "", wrong, *recipe, *filled(page))
     assert len(house.list().jobs) == 1
 
 

@@ -175,7 +175,7 @@ def test_the_tab(a1111: Any) -> None:
     from lib_refonly.webui import register
 
     register.register()
-    build_tab, build_styles, build_onepic = a1111.callbacks["on_ui_tabs"]
+    build_tab, build_styles, build_onepic, _ = a1111.callbacks["on_ui_tabs"]
     ((page, title, elem_id),) = build_tab()
     assert (title, elem_id) == ("RefOnly", "refonly")
     assert has(page, "refonly-start-install")
@@ -220,7 +220,7 @@ def test_adapters_are_listed_and_offered(a1111: Any, tmp_path: Path, monkeypatch
     own = tmp_path / offers.IP_ADAPTERS
     shelf = Shelf(ModelStore([EMBEDDED]), (EMBEDDED, own), (own,))
     beside = tabs.with_adapters(shelf)
-    assert [card.title for card in beside.cards()] == [offers.SEGMENTER.title, "Tiny Reference Only adapter (256 px)"]
+    assert [card.title for card in beside.cards()] == [offers.SEGMENTER.title, offers.TAGGER.title, "Tiny Reference Only adapter (256 px)"]
     assert {offer.name for offer in offers.ADAPTERS} < {offer.name for offer in beside.offers()}
 
     first = offers.ADAPTERS[0]

@@ -1,0 +1,1 @@
+"""From a painter's own folder of pictures to what this project's trainers read."""
