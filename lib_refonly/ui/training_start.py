@@ -19,7 +19,7 @@ from lib_refonly.training.pictures import PictureFolder
 from lib_refonly.ui import builtin_form
 from lib_refonly.ui.training_fields import Chosen
 
-INSTALL = "studio.py trainers install sd-scripts --from v0.10.1"
+INSTALL = "python3 studio.py trainers install sd-scripts --from v0.10.1"
 _LARGEST = 1 << 20
 
 

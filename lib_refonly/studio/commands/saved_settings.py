@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lib_refonly.training.kohya.installed import Installed
     from lib_refonly.training.kohya.saved import Saved
 
-INSTALL = "studio.py trainers install sd-scripts --from v0.10.1"
+INSTALL = "python3 studio.py trainers install sd-scripts --from v0.10.1"
 _OURS_ALONE = ("pictures", "checkpoint")
 
 

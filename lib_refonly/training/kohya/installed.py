@@ -14,7 +14,7 @@ from lib_refonly.imaging.infotext import write_atomically
 
 FILE = "trainers.json"
 SD_SCRIPTS = "sd-scripts"
-HOW = "Install it first: studio.py trainers install sd-scripts --from FOLDER-OR-TAG"
+HOW = "Install it first: python3 studio.py trainers install sd-scripts --from FOLDER-OR-TAG"
 
 
 @dataclass(frozen=True)

@@ -117,10 +117,10 @@ def ask(python: Path, folder: Path) -> str:
     try:
         made = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=_ASK_SECONDS, check=True)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BadSettings(f"sd-scripts in {folder} does not answer: {error}. Install it again: studio.py trainers install sd-scripts") from error
+        raise BadSettings(f"sd-scripts in {folder} does not answer: {error}. Install it again: python3 studio.py trainers install sd-scripts") from error
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip() or "it ended without a word").splitlines()[-1]
-        raise BadSettings(f"sd-scripts in {folder} does not start: {reason}. Install it again: studio.py trainers install sd-scripts") from error
+        raise BadSettings(f"sd-scripts in {folder} does not start: {reason}. Install it again: python3 studio.py trainers install sd-scripts") from error
     text = made.stdout[made.stdout.find("{\n") :]  # its libraries may print before
     read(text)
     return text
