@@ -71,7 +71,7 @@ def test_from_a_folder_to_the_list_and_away_again(run: Run, source: Path, home: 
     failed = run("trainers", "install", "sd-scripts", "--from", source, "--torch", "2.7.1")
     assert failed.code == PainterError.exit_code
     assert "There is no small==1.0 for this computer and Python" in failed.err
-    assert run("trainers", "list").out.startswith("sd-scripts: not installed. Install it first: studio.py trainers install")
+    assert run("trainers", "list").out.startswith("sd-scripts: not installed. Install it first: python3 studio.py trainers install")
     born = (home / "sd-scripts" / "venv" / "pyvenv.cfg").stat().st_mtime_ns
 
     wheel(shop, "small", "1.0")
