@@ -59,7 +59,9 @@ def train(folder: Path, argv: Sequence[str], environment: Mapping[str, str], tel
     try:
         child = process.start(argv, folder, {**environment, process.JOB_FOLDER: str(folder)}, folder / log.FILE)
     except OSError as error:
-        raise PainterError(f"sd-scripts can't be started: {error.strerror or error}. Install it again: python3 studio.py trainers install sd-scripts") from error
+        raise PainterError(
+            f"sd-scripts can't be started: {error.strerror or error}. Install it again: python3 studio.py trainers install sd-scripts"
+        ) from error
     with _signals(course.interrupt):
         while child.poll() is None:
             course.look(child, tell)
