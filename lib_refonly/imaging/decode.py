@@ -22,7 +22,7 @@ from PIL import Image, ImageCms, ImageOps, features
 
 from lib_refonly.errors import BadPicture
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", *(("AVIF",) if "avif" in features.get_supported() else ()))
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", *(("AVIF",) if "avif" in features.modules and features.check("avif") else ()))
 
 DECODER_ERRORS = (
     OSError,

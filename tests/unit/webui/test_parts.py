@@ -298,12 +298,16 @@ def test_axes_are_added_once(host: Any) -> None:
 
 
 def test_importing_it_loads_no_model_and_nothing_that_the_host_has_not(host: Any) -> None:
-    """In a process that has what the hosts have at that time: torch, gradio, numpy, PIL, cv2, fastapi."""
+    """In a process that has what the hosts have at that time: torch, gradio, numpy, PIL, cv2, fastapi.
+
+    It may take 0.3 s; on a machine that is slow just now, a tenth of what those took.
+    """
     import subprocess
 
     code = """
 import sys, time
 import torch, gradio, numpy, PIL.Image, cv2, fastapi
+theirs = time.process_time()
 from pathlib import Path
 from tests.unit.webui.fake_modules import fake_modules
 with fake_modules(Path(".")):
@@ -313,9 +317,9 @@ with fake_modules(Path(".")):
     from lib_refonly.webui.register import register
     register()
     seconds = time.process_time() - begun
-    print(seconds, sorted({n.partition(".")[0] for n in set(sys.modules) - before}))
+    print(seconds, theirs, sorted({n.partition(".")[0] for n in set(sys.modules) - before}))
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3]).stdout
-    seconds, new = out.split(" ", 1)
+    seconds, theirs, new = out.split(" ", 2)
     assert not {"diffusers", "transformers", "accelerate"} & set(eval(new))
-    assert float(seconds) < 0.3
+    assert float(seconds) < max(0.3, 0.1 * float(theirs))
