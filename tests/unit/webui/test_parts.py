@@ -300,7 +300,7 @@ def test_axes_are_added_once(host: Any) -> None:
 def test_importing_it_loads_no_model_and_nothing_that_the_host_has_not(host: Any) -> None:
     """In a process that has what the hosts have at that time: torch, gradio, numpy, PIL, cv2, fastapi.
 
-    It may take 0.3 s; on a machine that is slow just now, a tenth of what those took.
+    It may take 0.3 s; on a machine that is slow just now, a tenth of what those took. The best of three counts: chance only ever adds.
     """
     import subprocess
 
@@ -319,7 +319,10 @@ with fake_modules(Path(".")):
     seconds = time.process_time() - begun
     print(seconds, theirs, sorted({n.partition(".")[0] for n in set(sys.modules) - before}))
 """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3]).stdout
-    seconds, theirs, new = out.split(" ", 2)
-    assert not {"diffusers", "transformers", "accelerate"} & set(eval(new))
-    assert float(seconds) < max(0.3, 0.1 * float(theirs))
+    over = []
+    for _ in range(3):
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[3]).stdout
+        seconds, theirs, new = out.split(" ", 2)
+        assert not {"diffusers", "transformers", "accelerate"} & set(eval(new))
+        over.append(float(seconds) - max(0.3, 0.1 * float(theirs)))
+    assert min(over) < 0
