@@ -53,6 +53,14 @@ def size(unet: Any, rank: int = RANK) -> int:
     return sum(rank * (module.in_features + module.out_features) for module in map(unet.get_submodule, names(unet).values()))
 
 
+def trained(unet: nn.Module, places: Mapping[str, str], alpha: float) -> dict[str, Low]:
+    """What peft's adapter "default" has learnt, by kohya's name. places: those of `names`."""
+    modules: dict[str, Any] = {name: unet.get_submodule(place) for name, place in places.items()}
+    return {
+        name: Low(module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu(), alpha) for name, module in modules.items()
+    }
+
+
 def save(path: Path, lows: Mapping[str, Low], metadata: Mapping[str, str]) -> None:
     """`lows` by kohya's name, in float16."""
     from safetensors.torch import save as to_bytes

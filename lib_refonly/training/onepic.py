@@ -120,11 +120,7 @@ class OnePicTask(nn.Module):
 
     def lows(self) -> dict[str, lora.Low]:
         """The trained matrices by kohya's name."""
-        modules = {name: self.unet.get_submodule(place) for name, place in self.names.items()}
-        return {
-            name: lora.Low(module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu(), self.config.alpha)
-            for name, module in modules.items()
-        }
+        return lora.trained(self.unet, self.names, self.config.alpha)
 
     def export(self, folder: Path) -> None:
         layout = f"{len(self.config.panels)}x{len(self.config.panels[0])}"
