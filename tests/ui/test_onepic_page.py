@@ -614,10 +614,11 @@ def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tupl
     with page.expect_download() as waiting:
         page.click(".refonly-onepic-button[title='Save project']")
     assert json.loads(Path(waiting.value.path()).read_text("utf-8"))["prompt"] == "a cat"
-    page.evaluate("window.parcels = []; window.refonlyParcel = (text) => window.parcels.push(JSON.parse(text))")
+    page.evaluate("() => { window.parcels = []; window.refonlyParcel = (text) => window.parcels.push(JSON.parse(text)) }")  # what yields a function would be called
     for number in (1, 2):  # the same once more
         page.click("#refonly-onepic-to-img2img")
         page.wait_for_function("(number) => window.parcels.length === number", arg=number)
+        one.says("message", "Press Generate there.")
     parcel = page.evaluate("window.parcels[1]")
     assert (parcel["tab"], parcel["prompt"]) == ("img2img", "a cat, mine")
     canvas = json.loads(parcel["canvas"])
@@ -626,5 +627,6 @@ def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tupl
     one.open(Project(layout=Layout(1, 2), width=64, height=64, panels=(Panel(role="target"), Panel()), control_alone=False))
     page.wait_for_function("window.refonlyOnePicAsked?.control_alone === false")
     page.click("#refonly-onepic-to-img2img")
-    page.wait_for_function("JSON.parse(window.parcels.at(-1).canvas).layout.columns === 2 && JSON.parse(window.parcels.at(-1).canvas).layout.rows === 1")
-    assert json.loads(page.evaluate("window.parcels.at(-1)")["canvas"])["control_alone"] is False
+    page.wait_for_function("window.parcels.length === 3")
+    canvas = json.loads(page.evaluate("window.parcels[2]")["canvas"])
+    assert (canvas["layout"]["columns"], canvas["layout"]["rows"], canvas["control_alone"]) == (2, 1, False)
