@@ -614,7 +614,7 @@ def test_the_panel_works_in_the_versions_of_gradio_that_webuis_have(hosted: tupl
     with page.expect_download() as waiting:
         page.click(".refonly-onepic-button[title='Save project']")
     assert json.loads(Path(waiting.value.path()).read_text("utf-8"))["prompt"] == "a cat"
-    page.evaluate("() => { window.parcels = []; window.refonlyParcel = (text) => window.parcels.push(JSON.parse(text)) }")  # what yields a function would be called
+    page.evaluate("() => { window.parcels = []; window.refonlyParcel = (text) => window.parcels.push(JSON.parse(text)) }")  # else it is called
     for number in (1, 2):  # the same once more
         page.click("#refonly-onepic-to-img2img")
         page.wait_for_function("(number) => window.parcels.length === number", arg=number)

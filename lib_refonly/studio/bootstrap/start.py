@@ -24,9 +24,11 @@ Sets up what the tests need, then runs them; everything else is handed to pytest
   --dev          also the tools of .ci/run (ruff, pyright)
 
 examples:
-  studio.py test                          all tests; skipped ones are listed with their reasons
+  studio.py test                          all tests, on several cores; skipped ones are listed with their reasons
   studio.py test tests/unit -q -x         some of them
 """
+_ON_CORES = ("-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+"""A file's tests stay together: many share what is slow to begin, a browser or a model. As collected: the files at the end are quick ones."""
 _WHAT = {
     "studio": "the studio",
     "test": "the tests",
@@ -111,7 +113,8 @@ def _test(argv: Sequence[str], setup: Setup) -> int:
     if "--setup-only" in own:
         return 0
     os.chdir(setup.root)
-    return become([str(venv_python(setup.venv)), "-m", "pytest", "-rs", *(word for word in argv if word not in own)])
+    wanted = [word for word in argv if word not in own]
+    return become([str(venv_python(setup.venv)), "-m", "pytest", "-rs", *(wanted or _ON_CORES)])
 
 
 def ensure(names: Sequence[str], setup: Setup, say: Callable[[str], None]) -> None:

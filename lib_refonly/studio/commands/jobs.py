@@ -63,9 +63,11 @@ def _action(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: 
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """For settings that the Train page saved: what may lie elsewhere on this machine."""
+    """For settings that the Train page saved: what may lie elsewhere on this machine, and how many train."""
     parser.add_argument("--pictures", default="", metavar="FOLDER", help="train on these pictures instead of the file's (settings saved on the Train page)")
     parser.add_argument("--checkpoint", default="", metavar="FILE", help="train this checkpoint instead of the file's (settings saved on the Train page)")
+    several = "accelerate's own file, for several cards or machines (settings saved on the Train page)"
+    parser.add_argument("--accelerate", type=Path, default=None, metavar="FILE", help=several)
 
 
 def _add_common(parser: argparse.ArgumentParser, folder: Any, as_json: Any) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lib_refonly.training.kohya.saved import Saved
 
 INSTALL = "python3 studio.py trainers install sd-scripts --from v0.10.1"
-_OURS_ALONE = ("pictures", "checkpoint")
+_OURS_ALONE = ("pictures", "checkpoint", "accelerate")
 
 
 def is_saved(arguments: argparse.Namespace) -> bool:
@@ -38,11 +38,11 @@ def train(arguments: argparse.Namespace) -> int:
 
     if arguments.export:
         raise BadSettings("--export is for recipes: sd-scripts writes its results itself, at its end and at every save.")
-    trainer, wanted = _trainer(), _here(arguments)
+    trainer, wanted, several = _trainer(), _here(arguments), _several(arguments)
     what = saved.pictures_for(wanted.goal, wanted.pictures, wanted.word)
     folder = (arguments.folder or arguments.config.parent / arguments.config.stem).absolute()
     with foreground.working_in(folder):
-        argv = launch.maker(trainer, wanted.goal, wanted.settings, what)(folder)
+        argv = launch.maker(trainer, wanted.goal, wanted.settings, what, several)(folder)
         print(_about(wanted, folder), flush=True)
         bar = Bar(sys.stderr, sys.stderr.isatty(), 1)
         try:
@@ -60,9 +60,16 @@ def submission(arguments: argparse.Namespace) -> tuple[str, Callable[[Path], lis
     """What `JobHouse.submit` is given: the kind, the maker of the command, the environment; and what to tell. Raises: as `train`."""
     from lib_refonly.training.kohya import launch, saved
 
-    trainer, wanted = _trainer(), _here(arguments)
+    trainer, wanted, several = _trainer(), _here(arguments), _several(arguments)
     what = saved.pictures_for(wanted.goal, wanted.pictures, wanted.word)
-    return wanted.goal, launch.maker(trainer, wanted.goal, wanted.settings, what), launch.environment(trainer), _about(wanted, None)
+    maker = launch.maker(trainer, wanted.goal, wanted.settings, what, several)
+    return wanted.goal, maker, launch.environment(trainer), _about(wanted, None)
+
+
+def _several(arguments: argparse.Namespace) -> Path | None:
+    if arguments.accelerate is not None and not arguments.accelerate.is_file():
+        raise BadSettings(f"{arguments.accelerate} is no file. Make one with accelerate config, or begin with those in docs/accelerate.")
+    return arguments.accelerate and arguments.accelerate.absolute()
 
 
 def _trainer() -> Installed:

@@ -35,7 +35,7 @@ def test_a_command_runs_in_the_environment(project: Project, became: list[list[s
 @pytest.mark.parametrize(
     ("words", "groups", "pytest_words"),
     [
-        ([], ["studio", "test", "ldm"], ["-rs"]),
+        ([], ["studio", "test", "ldm"], ["-rs", *start._ON_CORES]),
         (["--dev", "tests/unit", "-x"], ["studio", "test", "ldm", "dev"], ["-rs", "tests/unit", "-x"]),
         (["--setup-only"], ["studio", "test", "ldm"], None),
     ],

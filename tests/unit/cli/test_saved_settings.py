@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -114,6 +115,22 @@ def test_other_folders_and_files_by_the_command_line(run: Run, mine: Path, tmp_p
     values = config.read_toml(tmp_path / "there" / config.CONFIG)
     assert (values["pretrained_model_name_or_path"], values["max_train_steps"]) == (str(tmp_path / "other.safetensors"), 9)
     assert not mine.with_suffix("").exists()
+
+
+def test_accelerate_s_own_file_for_several_cards(run: Run, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def argv(*given: Any) -> list[str]:
+        asked.append(given[3])
+        return [sys.executable, "-c", TRAINER]
+
+    monkeypatch.setattr(launch, "argv", argv)
+    assert_found("two.yaml is no file. Make one with accelerate config", run("train", mine, "--accelerate", "two.yaml").err)
+    assert not mine.with_suffix("").exists()
+    Path("two.yaml").write_text("num_processes: 2\n")
+    assert run("train", mine, "--accelerate", "two.yaml").code == 0
+    assert run("train", mine).code == 0
+    assert asked == [Path("two.yaml").absolute(), None]
 
 
 def press(at: Callable[[], bool], times: int = 1) -> threading.Thread:
