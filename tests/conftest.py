@@ -8,10 +8,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch is imported: beside each other they share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes says more of the machine
+hypothesis.settings.load_profile("any machine")
 
 _connect = socket.socket.connect
 
@@ -33,6 +37,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # in this 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--webui", help="folder of an installed WebUI, for tests/webui")
     parser.addoption("--python", help="its python; by default the one of its venv")
+    parser.addoption("--trained", help="folder with a LoRA and a checkpoint, SD 1.5, that sd-scripts made")
     parser.addoption("--flag", action="append", default=[], help="one more command-line flag for it")
 
 

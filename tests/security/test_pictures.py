@@ -203,7 +203,7 @@ def samples() -> list[bytes]:
 SAMPLES = samples()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=12), st.floats(0.1, 1))
 def test_mutated_files_open_or_are_refused(data, changes, keep):
     """No other exception ever gets out, whatever the bytes."""
@@ -217,7 +217,6 @@ def test_mutated_files_open_or_are_refused(data, changes, keep):
             read(broken)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes(data):
     with pytest.raises(BadPicture):

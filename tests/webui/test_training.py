@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -24,16 +27,15 @@ __all__ = ["page"]
 WORD = "mihoxyz"
 
 
-@pytest.fixture
-def job(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    """A training that is over, as it lies on the disk. What it learnt is the random LoRA, twice as strong."""
+@contextmanager
+def over(webui: WebUI, monkeypatch: pytest.MonkeyPatch, kind: str, out: Callable[[Path], Any]) -> Iterator[Job]:
+    """A training that is over, as it lies on the disk. `out` writes what it made."""
     monkeypatch.setattr(JobHouse, "_see_to_a_worker", lambda _: None)
     house = JobHouse(webui.jobs)
-    job = house.submit("Miho", "lora-sd1", ["x"])
+    job = house.submit("Miho", kind, ["x"])
     folder = house.folder_of(job.id)
     (folder / "out").mkdir()
-    weights = {name: 2 * weight if "lora_up" in name else weight for name, weight in load_file(webui.loras / "random.safetensors").items()}
-    save_file(weights, folder / "out" / "miho.safetensors", {"ss_output_name": "miho"})
+    out(folder / "out")
     (folder / "dataset.toml").write_text(f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "/x"\nclass_tokens = "{WORD}"\n')
     Image.new("RGB", (64, 64), "teal").save(folder / "sample.png")
     events.append(folder / events.FILE, {"event": "sample", "step": 1, "file": "sample.png", "time": 0})
@@ -41,6 +43,18 @@ def job(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
     yield house.get(job.id)
     record.save(replace(job, state="done"), folder)
     house.remove(job.id)
+
+
+@pytest.fixture
+def job(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """What it learnt is the random LoRA, twice as strong."""
+
+    def out(folder: Path) -> None:
+        weights = {name: 2 * weight if "lora_up" in name else weight for name, weight in load_file(webui.loras / "random.safetensors").items()}
+        save_file(weights, folder / "miho.safetensors", {"ss_output_name": "miho"})
+
+    with over(webui, monkeypatch, "lora-sd1", out) as job:
+        yield job
 
 
 def opened(page: Any) -> None:
@@ -74,6 +88,47 @@ def test_a_finished_lora_is_put_in_and_tried(webui: WebUI, page: Any, job: Job) 
     assert page.locator("#txt2img_gallery img").count()
     assert apart(webui.paint(prompt=prompt(page)), webui.paint(prompt=WORD)) > CHANGED
     assert sorted(path.name for path in webui.loras.iterdir()) == ["miho.preview.png", "miho.safetensors", "random.safetensors"], "tried, not copied again"
+
+
+def put_in_and_tried(page: Any, file: str) -> None:
+    opened(page)
+    page.click("#refonly-train-refresh")
+    page.wait_for_selector(f"#refonly-train-results li:has-text('{file}')")
+    page.click("#refonly-train-try")
+    page.wait_for_selector("#txt2img_generate", state="visible")
+
+
+def test_an_embedding_is_put_in_and_tried(webui: WebUI, page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train tab: a finished embedding goes into the WebUI's folder and list, and "Try it" fills txt2img, which paints with it"""
+
+    def out(folder: Path) -> None:
+        save_file({"emb_params": 0.3 * torch.randn(2, 768, generator=torch.Generator().manual_seed(5))}, folder / "mihoemb.safetensors")
+
+    plain = webui.paint(prompt="mihoemb")
+    with over(webui, monkeypatch, "embedding-sd1", out):
+        put_in_and_tried(page, "mihoemb.safetensors")
+    page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value === 'mihoemb'")
+    assert "mihoemb" in webui.ask("/sdapi/v1/embeddings")["loaded"]
+    assert apart(webui.paint(prompt="mihoemb"), plain) > CHANGED
+
+
+def test_what_sd_scripts_trained_is_put_in_and_tried(webui: WebUI, page: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Train tab: a LoRA and a whole checkpoint that sd-scripts itself made go in and paint"""
+    if not (given := request.config.getoption("--trained")):
+        pytest.skip("needs --trained FOLDER, what sd-scripts made")
+    lora, checkpoint = sorted(Path(given).glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    with over(webui, monkeypatch, "full-sd1", lambda out: (out / checkpoint.name).hardlink_to(checkpoint)):
+        put_in_and_tried(page, checkpoint.name)
+    page.wait_for_function("(name) => document.querySelector('#setting_sd_model_checkpoint').innerHTML.includes(name)", arg=checkpoint.stem)
+    small = {"checkpoint": checkpoint.stem, "width": 64, "height": 64, "steps": 2}
+    plain = webui.paint(prompt=WORD, **small)
+    assert webui.ask("/sdapi/v1/options")["sd_model_checkpoint"].startswith(checkpoint.stem)
+    with over(webui, monkeypatch, "lora-sd1", lambda out: shutil.copy(lora, out)):
+        put_in_and_tried(page, lora.name)
+    assert f"<lora:{lora.stem}:1>" in prompt(page)
+    assert apart(webui.paint(prompt=f"<lora:{lora.stem}:1> {WORD}", **small), plain) > 0
+    assert "Networks not found" not in webui.log.read_text("utf-8", "replace")
+    webui.paint()  # back to the others' checkpoint
 
 
 def test_who_paints_beside_a_training_is_told(webui: WebUI, page: Any, job: Job) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -105,7 +105,6 @@ def test_missing_empty_truncated_and_other_files(tmp_path: Path) -> None:
         read_header(tmp_path / "w.png")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_header_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("bytes")
@@ -115,7 +114,6 @@ def test_any_bytes_give_a_header_or_a_sentence(tmp_path_factory: pytest.TempPath
             read_header(folder / name)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_pickle_with_a_flipped_byte_gives_tensors_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = written(tmp_path_factory.mktemp("flip") / "w.bin")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers import CLIPImageProcessor
@@ -19,7 +19,6 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90))
 def test_crop_is_transformers_clip(width: int, height: int) -> None:
     if max(width, height) > 16 * min(width, height):

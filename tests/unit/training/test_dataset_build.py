@@ -351,7 +351,7 @@ def test_links_out_of_the_folder_and_pipes_are_not_followed(tmp_path: Path) -> N
 
 
 @given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 255))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_bytes_are_broken_and_nothing_worse(tmp_path: Path, data: bytes, place: int, value: int) -> None:
     good = bytearray(infotext.png_bytes(character(COLOURS[1], 3)))
     good[place % len(good)] = value
@@ -431,7 +431,7 @@ looks_strategy = st.lists(st.tuples(st.integers(0, 3), st.sets(st.integers(0, 63
 
 
 @given(looks_strategy)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_duplicates_are_those_of_comparing_everything(raw: list[tuple[int, set[int], int, int]]) -> None:
     looks = []
     for base, turned, brighter, _ in raw:
@@ -481,7 +481,7 @@ def test_a_chunk_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["png", "blueprint.png", "json"]), st.binary(max_size=1500), min_size=1), max_size=8))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_shards_are_plain_tar_files_with_known_places(tmp_path: Path, files: list[dict[str, bytes]]) -> None:
     path = tmp_path / "shard.tar"
     places = write_tar(path, ((f"{number:03}", one) for number, one in enumerate(files)))

@@ -139,7 +139,7 @@ vectors = st.integers(2, 30).flatmap(
 
 
 @given(vectors, st.floats(0.0, 0.95), st.integers(1, 4), st.integers(1, 9), st.integers(1, 40))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_best_are_kept_however_they_are_offered(monkeypatch: pytest.MonkeyPatch, raw: list[list[int]], low: float, most: int, part: int, held: int) -> None:
     """In portions of any size, thinned out at any time: as the brute force, up to the order of equal cosines."""
     monkeypatch.setattr(window, "_PRODUCTS", part)
