@@ -89,7 +89,7 @@ class Run:
         self.weights = weights
         self.ema = EMAModel(weights, decay=config.ema, use_ema_warmup=True, power=0.75, foreach=True)
         self.accelerator.register_for_checkpointing(self.ema)
-        self.step, self._stop, self._why, self._saved, self._signalled = 0, False, "", -1, False
+        self.step, self._stop, self._why, self._saved, self._sampled, self._signalled = 0, False, "", -1, -1, False
         self._asks = Asks(folder)
 
     def train(self, export: bool = False) -> int:
@@ -130,7 +130,8 @@ class Run:
         problem = self._save() if self._saved != self.step else ""
         if problem:
             raise CannotWrite(problem)
-        self._sample()
+        if self._sampled != self.step:
+            self._sample()
         if export and self.accelerator.is_main_process:
             self.export()
         self.accelerator.wait_for_everyone()
@@ -183,6 +184,7 @@ class Run:
 
     @torch.no_grad()
     def _sample(self) -> None:
+        self._sampled = self.step
         if not self.accelerator.is_main_process:
             return
         self.task.eval()
@@ -265,11 +267,18 @@ class Run:
             raise BadSettings(f"The machines do not see the same folder {self.folder}. Put the run on a file system that they share.")
 
     def load(self) -> bool:
-        """Read the last checkpoint, and change nothing in the folder: another process may be training there. False: there is none."""
+        """Read the last checkpoint, and change nothing in the folder: another process may be training there. False: there is none.
+
+        Raises: BadSettings: it is of another kind of training, or of other sizes.
+        """
         checkpoint = swap.newest(self.folder)
         if checkpoint is None:
             return False
-        self.accelerator.load_state(str(checkpoint))
+        try:
+            self.accelerator.load_state(str(checkpoint))
+        except (RuntimeError, ValueError, KeyError) as error:  # whatever torch makes of weights that are others
+            why = str(error).splitlines()[-1].strip()[:200]
+            raise BadSettings(f"What was saved in {self.folder} is another training: {why} Choose another folder, or set back what was changed.") from error
         self.ema.to(self.accelerator.device)
         self.step = self._saved = swap.step_of(checkpoint)
         return True

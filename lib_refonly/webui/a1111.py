@@ -17,6 +17,7 @@ from lib_refonly.hosts.stand_in import StandIn, prediction_of
 from lib_refonly.refonly.hosted import Latents
 from lib_refonly.webui.control import narrowed
 from lib_refonly.webui.host import Attached, Checkpoint
+from lib_refonly.webui.prompts import forget_prompts
 
 
 class A1111Attached:
@@ -36,7 +37,9 @@ class A1111Attached:
             self.stand_in.unet.to("cpu")
             _forget_device(self.sd_model)
             if own_forward(self.sd_model.model.diffusion_model) is not None:
-                _forget_prompts()
+                # ControlNet puts a mark into the prompts' tokens, and has the WebUI forget them when its forward has read it. That one didn't run: the
+                # next picture would be painted with the mark as a word.
+                forget_prompts()
 
 
 class _Refusal:
@@ -107,13 +110,3 @@ def _forget_device(sd_model: Any) -> None:
 
     if lowvram.is_enabled(sd_model):
         lowvram.send_everything_to_cpu()
-
-
-def _forget_prompts() -> None:
-    """ControlNet puts a mark into the prompts' tokens, and has the WebUI forget them when its forward has read it. Where that one didn't run, the next
-    picture would be painted with the mark as a word."""
-    from modules.processing import StableDiffusionProcessing, StableDiffusionProcessingTxt2Img
-
-    for kind, names in ((StableDiffusionProcessing, ("cached_c", "cached_uc")), (StableDiffusionProcessingTxt2Img, ("cached_hr_c", "cached_hr_uc"))):
-        for name in names:
-            setattr(kind, name, [None, None])

@@ -19,6 +19,7 @@ from lib_refonly.training.jobs.house import Argv, JobHouse
 from lib_refonly.training.jobs.record import ACTIVE, GRACE, Job
 from lib_refonly.ui.training_host import Place, Titled, TrainingHost
 from lib_refonly.webui import graphics
+from lib_refonly.webui.prompts import forget_prompts
 
 _WHOSE = "the WebUI's"
 _OWN = (
@@ -169,6 +170,7 @@ def _read_embeddings() -> None:
     if model is None or not queue_lock.acquire(blocking=False):
         return
     try:
+        forget_prompts()  # the same words again would not read the embedding that bears their name now
         if "modules_forge" not in sys.modules:
             from modules import sd_hijack
 

@@ -73,6 +73,23 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(tmp_path: Path) -> 
         assert torch.equal(a, b)
 
 
+def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
+    class Wider(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 2)
+
+    Run(Line(), replace(CONFIG, steps=3), tmp_path).train()
+    with pytest.raises(BadSettings, match=r"is another training: .*size mismatch.* Choose another folder"):
+        Run(Wider(), CONFIG, tmp_path).train()
+    assert Run(Line(), CONFIG, tmp_path).train() == 8
+
+
+def test_the_last_sheet_is_painted_once(tmp_path: Path) -> None:
+    Run(Line(), replace(CONFIG, steps=4, sample_every=2), tmp_path).train()
+    assert [event["step"] for event in read_all(tmp_path / "events.jsonl").events if event["event"] == "sample"] == [2, 4]
+
+
 def test_a_kill_while_saving_leaves_a_checkpoint(tmp_path: Path) -> None:
     Run(Line(), replace(CONFIG, steps=3), tmp_path).train()
     (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.old")  # killed between the two renames

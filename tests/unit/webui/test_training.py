@@ -25,6 +25,9 @@ from tests.unit.webui.fake_modules import fake_modules
 GIGA = 1_000_000_000
 
 
+PROCESSINGS = ("StableDiffusionProcessing", "StableDiffusionProcessingTxt2Img")
+
+
 class FakeCard:
     """A graphics card that tells how much is free."""
 
@@ -61,6 +64,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         modules.devices.torch_gc = lambda: did.append("collected")
         database = SimpleNamespace(load_textual_inversion_embeddings=lambda force_reload: did.append(f"read embeddings {force_reload}"))
         for name, content in (
+            ("processing", {name: type(name, (), {"cached_c": ["old", "old"]}) for name in PROCESSINGS}),
             ("call_queue", {"queue_lock": threading.Lock()}),
             ("sd_hijack", {"model_hijack": SimpleNamespace(embedding_db=database)}),
         ):
@@ -180,6 +184,9 @@ def test_lists_are_read_anew(host: Any) -> None:
         WebuiTraining().list_anew(one(kind), Path("x"))
         assert host.did[-1] == did
     assert host.shared.opts.data["sd_model_checkpoint"] == "chosen"
+    assert [getattr(sys.modules["modules.processing"], name).cached_c for name in PROCESSINGS] == [[None, None]] * 2, (
+        "the same prompt reads its embeddings anew"
+    )
     with sys.modules["modules.call_queue"].queue_lock:
         WebuiTraining().list_anew(one(made.EMBEDDING), Path("x"))
     assert host.did[-1] == "list checkpoints", "not while a picture is painted; the host reads them itself before the next"
