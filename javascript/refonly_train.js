@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const SECONDS = 2;
+  const LATER = 3000; // ms
   const byId = (id) => document.getElementById(id);
 
   function write(id, text) {
@@ -35,9 +36,12 @@
 
   window.refonlyTry = (text) => {
     const { page, tab, prompt, checkpoint } = JSON.parse(text);
-    listAnew();
     if (page) showPage(page);
-    if (checkpoint) window.selectCheckpoint?.(checkpoint);
+    if (checkpoint) {
+      // While the WebUI lists its checkpoints anew it has none, and could not find the one that it is told to load.
+      window.selectCheckpoint?.(checkpoint);
+      setTimeout(listAnew, LATER);
+    } else listAnew();
     if (!tab) return;
     if (prompt) intoPrompt(tab, prompt);
     window[`switch_to_${tab}`]?.();

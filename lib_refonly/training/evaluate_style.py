@@ -40,9 +40,12 @@ from lib_refonly.training.sheets import sheet
 from lib_refonly.training.styles.build import StyledSet
 from lib_refonly.training.styles.judge import Judge
 
-WAYS = ("latent", "code", "v1 code", "another style's code", "no style")
+LATER = "code, from 15 % on"
+WAYS = ("latent", "code", LATER, "v1 code", "another style's code", "no style")
 Latents = NDArray[np.float64]
 _LEVELS = 10
+_STARTS = {LATER: 0.15}
+"""Style start: the first steps, which lay out the figure, belong to the prompt alone."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +86,26 @@ class StylePainter:
         return self.model.autoencoder.encode(self.vision(pixels)).double().numpy()
 
     @torch.no_grad()
-    def error(self, pictures: Sequence[NDArray[np.uint8]], prompts: Sequence[str], latent: Sequence[float] | None) -> float:
+    def error(self, pictures: Sequence[NDArray[np.uint8]], prompts: Sequence[str], latent: Sequence[float] | None, start: float = 0.0) -> float:
         """Of the prediction of v, over `_LEVELS` noise levels; the same noise for whatever `latent` it is asked with."""
         pixels = torch.from_numpy(np.stack([shrink(picture, self.size) for picture in pictures])).permute(0, 3, 1, 2).float() / 127.5 - 1
         x_0, context, found = self.base.encode(pixels), self.base.contexts(prompts), []
         noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
         for t in torch.linspace(50, 950, _LEVELS).long():
             each = t.expand(len(x_0))
-            with session(self.base.unet, self._plan(latent)):
+            with session(self.base.unet, self._plan(latent, start)):
                 predicted = self.base.unet(self.noise.add_noise(x_0, noise, each), each, context, return_dict=False)[0]
             found.append(F.mse_loss(predicted, self.noise.get_velocity(x_0, noise, each)).item())
         return float(np.mean(found))
 
-    def paint(self, prompts: Sequence[str], latent: Sequence[float] | None, seed: int, cfg: float) -> list[NDArray[np.uint8]]:
-        return [np.asarray(picture) for picture in self.base.paint(prompts, self._plan(latent), size=(self.size, self.size), seed=seed, cfg=cfg)]
+    def paint(self, prompts: Sequence[str], latent: Sequence[float] | None, seed: int, cfg: float, start: float = 0.0) -> list[NDArray[np.uint8]]:
+        return [np.asarray(picture) for picture in self.base.paint(prompts, self._plan(latent, start), size=(self.size, self.size), seed=seed, cfg=cfg)]
 
-    def _plan(self, latent: Sequence[float] | None) -> Plan:
+    def _plan(self, latent: Sequence[float] | None, start: float) -> Plan:
         if latent is None:
             return Plan()
         run = StyleRun(self.model.control, self.model.autoencoder, torch.tensor([list(latent)], dtype=torch.float32))
-        return Plan(branches=(style_branch(run, 1.0, Window(), BOTH),))
+        return Plan(branches=(style_branch(run, 1.0, Window(start), BOTH),))
 
 
 def kept(latents: Latents, form: str) -> Latents:
@@ -151,8 +154,9 @@ def evaluate(
     prompts = [[shown.meta[i]["captions"][v] for v in asked] for i in range(count)]
     for way in WAYS:
         given = [_latent(way, latents[:count, 0], i) for i in range(count)]
-        painted = [painter.paint(prompts[i], given[i], seed, cfg) for i in range(count)]
-        error = np.mean([painter.error([shown.pictures[i, v] for v in asked], prompts[i], given[i]) for i in range(count)])
+        start = _STARTS.get(way, 0.0)
+        painted = [painter.paint(prompts[i], given[i], seed, cfg, start) for i in range(count)]
+        error = np.mean([painter.error([shown.pictures[i, v] for v in asked], prompts[i], given[i], start) for i in range(count)])
         scores.append(_paint_score(way, painter, judge, painted, truth, asked, latents[:count, 0], float(error)))
         if way in ("code", "no style"):
             rows = [[*row, *pictures[:2]] for row, pictures in zip(rows, painted, strict=True)]
@@ -165,6 +169,7 @@ def evaluate(
 def _latent(way: str, latents: Latents, style: int) -> Sequence[float] | None:
     if way == "no style":
         return None
+    way = "code" if way in _STARTS else way
     form, place = ("code", (style + 1) % len(latents)) if way.startswith("another") else (way, style)
     return kept(latents[place : place + 1], form)[0].tolist()
 

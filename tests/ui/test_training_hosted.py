@@ -99,6 +99,13 @@ def hosted(request: pytest.FixtureRequest, browser: Any, tmp_path: Path, monkeyp
     assert hurt == []
 
 
+_HOST_LISTS = """() => {
+  window.did = [];
+  window.selectCheckpoint = (name) => window.did.push(name);
+  document.body.insertAdjacentHTML("beforeend", `<button id="refresh_sd_model_checkpoint" onclick="did.push('listed')">`);
+}"""
+
+
 def box(name: str) -> str:
     return f"#refonly-train-{name} :is(textarea, input:not([type=range], [type=radio]))"
 
@@ -140,6 +147,12 @@ def test_jobs_results_and_checkpoints(hosted: tuple[Any, Any, Job], tmp_path: Pa
     page.locator(box("name")).blur()
     page.click("#refonly-train-try")
     page.wait_for_function("document.querySelector('#txt2img_prompt textarea, #txt2img_prompt input').value === '<lora:other:1> mihoxyz, a cat'")
+
+    page.evaluate(_HOST_LISTS)
+    page.evaluate("window.refonlyTry(JSON.stringify({tab: 'txt2img', prompt: 'a hat', checkpoint: 'miho.safetensors'}))")
+    page.wait_for_function("window.did.join() === 'miho.safetensors,listed'")
+    page.evaluate("window.refonlyTry(JSON.stringify({listed: true}))")
+    assert page.evaluate("window.did[2]") == "listed", "where none is loaded, at once"
 
     choose(page, "checkpoint", "Large")
     page.wait_for_function("(one) => document.querySelector(one)?.value.endsWith('xl.safetensors')", arg=box("pretrained-model-name-or-path"))

@@ -71,6 +71,7 @@ class Painter:
     def __init__(self, shown: StyledSet, follows: bool) -> None:
         self.shown, self.follows = shown, follows
         self.codes = latents_of(len(shown), 1, 0.0)[:, 0]
+        self.starts: list[float] = []
 
     def latents(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         grounds = [self._style(picture) for picture in pictures]
@@ -79,11 +80,12 @@ class Painter:
     def _style(self, picture: np.ndarray) -> int:
         return int(np.argmin([np.abs(self.shown.pictures[i].astype(int) - picture).sum((1, 2, 3)).min() for i in range(len(self.shown))]))
 
-    def paint(self, prompts: Sequence[str], latent: Sequence[float] | None, seed: int, cfg: float) -> list[np.ndarray]:
+    def paint(self, prompts: Sequence[str], latent: Sequence[float] | None, seed: int, cfg: float, start: float = 0.0) -> list[np.ndarray]:
+        self.starts.append(start)
         style = 0 if latent is None or not self.follows else int(np.argmax(self.codes @ np.array(latent)))
         return [self.shown.pictures[style, -1] for _ in prompts]
 
-    def error(self, pictures: Sequence[np.ndarray], prompts: Sequence[str], latent: Sequence[float] | None) -> float:
+    def error(self, pictures: Sequence[np.ndarray], prompts: Sequence[str], latent: Sequence[float] | None, start: float) -> float:
         painted = self.paint(prompts, latent, 0, 1.0)
         return float(np.mean([(one.astype(float) - other) ** 2 for one, other in zip(painted, pictures, strict=True)]))
 
@@ -92,7 +94,9 @@ def test_a_painter_that_follows_its_codes_holds(styled: Path) -> None:
     shown = StyledSet(styled)
     results: dict[bool, Any] = {}
     for follows in (True, False):
-        codes, painted, sheet = scoring.evaluate(Painter(shown, follows), Colours(), styled, captions=2)  # type: ignore[arg-type]
+        painter = Painter(shown, follows)
+        codes, painted, sheet = scoring.evaluate(painter, Colours(), styled, captions=2)  # type: ignore[arg-type]
+        assert set(painter.starts) == {0.0, 0.15}
         results[follows] = types.SimpleNamespace(codes=codes, painted={one.way: one for one in painted}, holds=scoring.holds(codes, painted))
         assert [one.way for one in painted] == list(scoring.WAYS)
         assert painted[0].pictures == 10
