@@ -64,7 +64,7 @@ class LoopConfig:
 
 
 class Task(Protocol):
-    """A module whose `forward(**batch)` returns named scalar losses, "loss" among them."""
+    """A module whose `forward(**batch)` returns named scalar losses, "loss" among them. It may say in `sample_shows` what its samples show, for painters."""
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]: ...
     def sample(self) -> Image.Image: ...
@@ -196,7 +196,8 @@ class Run:
         except (OSError, CannotWrite) as error:
             self._log("sample-failed", why=str(error))
             return
-        self._log("sample", file=f"samples/{self.step:07d}.png")
+        shows = getattr(self.task, "sample_shows", "")
+        self._log("sample", file=f"samples/{self.step:07d}.png", **({"shows": shows} if shows else {}))
 
     def _memory(self) -> dict[str, int]:
         """Bytes that this process holds now, and the most that it ever held on the graphics card."""

@@ -134,6 +134,11 @@ class FromPictures(nn.Module):
             self._before = self.without(prompts, noise)
         return sheet([*([shown] if shown else []), list(self._before), list(self.paint(prompts, noise))], cell=192)
 
+    @property
+    def sample_shows(self) -> str:
+        where, said = ("At the top pictures of yours; below", "their captions") if self._prompts[1] else ("Above", "your prompts")
+        return f"{where} what the model paints from {said} without what was learnt, at the bottom with it."
+
     _before: np.ndarray | None = None
 
     @cached_property

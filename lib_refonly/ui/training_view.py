@@ -143,7 +143,8 @@ def _seen(progress: Progress, sample: str) -> str:
     rate = f"Learning rate {progress.lr:.3g}" if progress.lr is not None else ""
     saved = f"Saved at step {progress.saved}" if progress.saved is not None else ""
     told = markup.hint(". ".join(one for one in (rate, saved) if one))
-    picture = f'<figure><img src="{sample}" alt="The newest sample picture"><figcaption>Newest sample picture</figcaption></figure>' if sample else ""
+    caption = f"Newest sample picture. {escape(progress.sample_shows)}".strip()
+    picture = f'<figure><img src="{sample}" alt="The newest sample picture"><figcaption>{caption}</figcaption></figure>' if sample else ""
     return f'<div class="refonly-train-seen"><div>{curves}{told}</div>{picture}</div>' if curves or told or picture else ""
 
 

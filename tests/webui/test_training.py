@@ -109,7 +109,8 @@ def test_an_embedding_is_put_in_and_tried(webui: WebUI, page: Any, monkeypatch: 
     with over(webui, monkeypatch, "embedding-sd1", out):
         put_in_and_tried(page, "mihoemb.safetensors")
     page.wait_for_function("document.querySelector('#txt2img_prompt textarea').value === 'mihoemb'")
-    assert "mihoemb" in webui.ask("/sdapi/v1/embeddings")["loaded"]
+    if not webui.is_forge:  # whose API keeps a list of its own, from the start
+        assert "mihoemb" in webui.ask("/sdapi/v1/embeddings")["loaded"]
     assert apart(webui.paint(prompt="mihoemb"), plain) > CHANGED
 
 

@@ -22,8 +22,8 @@ class Progress:
     """Fed with events as they come.
 
     steps: where training ends; 0 is unknown. lr, memory, memory_gpu (bytes): last told; None is never. problem: the last thing that failed without ending it.
-    samples: pictures, relative to the run's folder. curves: loss by step, by the loss' name. stage: what is done before the first step, "" when nothing is;
-    stage_done: how far, 0 to 1. report: sentences on what came of that.
+    samples: pictures, relative to its folder; sample_shows: what the newest one shows. curves: loss by step, by the loss' name. stage: what is done before
+    the first step, "" when nothing is; stage_done: how far, 0 to 1. report: sentences on what came of that.
     """
 
     step: int = 0
@@ -35,6 +35,7 @@ class Progress:
     ended: str = ""
     problem: str = ""
     samples: list[str] = field(default_factory=list)
+    sample_shows: str = ""
     losses: dict[str, float] = field(default_factory=dict)
     curves: dict[str, list[Point]] = field(default_factory=dict)
     stage: str = ""
@@ -69,6 +70,7 @@ class Progress:
         elif what == "sample":
             given = event.get("files", [event.get("file")])
             self.samples += [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
+            self.sample_shows = str(event.get("shows", ""))
 
     def _go_back(self, step: int) -> None:
         """A resumed run does the steps after its checkpoint once more: the curve has each step once."""

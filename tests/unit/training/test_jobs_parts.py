@@ -273,8 +273,9 @@ def test_progress_and_a_curve_that_goes_on_after_a_kill() -> None:
     progress.add({"event": "step", "step": n, "loss": None if n == 7 else -n, "lr": 0.1, "seconds": 1.0} for n in range(6, 10))
     assert progress.curve() == [(1, 0.5), (2, 1.0), (3, 1.5), (4, 2.0), (5, 2.5), (6, -6.0), (8, -8.0), (9, -9.0)]
     assert progress.losses == {"loss": -9.0}
-    progress.add([{"event": "sample", "files": ["a.png", 3]}, {"event": "sample", "file": "b.png"}, {"event": "done", "step": 100}])
+    progress.add([{"event": "sample", "files": ["a.png", 3]}, {"event": "sample", "file": "b.png", "shows": "it"}, {"event": "done", "step": 100}])
     assert (progress.ended, progress.samples, progress.left, progress.memory) == ("done", ["a.png", "b.png"], 0, 5)
+    assert progress.sample_shows == "it"
 
 
 def test_thinning_keeps_peaks_and_order() -> None:

@@ -165,8 +165,10 @@ def test_a_sheet_shows_pictures_without_and_with(pictures: Path, base: Path) -> 
     above, without, with_ = shown[:192], shown[196:388], shown[392:]
     assert tuple(above[90, 60]) == (250, 30, 30)
     assert (without != with_).any()
+    assert task.sample_shows.startswith("At the top pictures of yours; below what the model paints from their captions")
     given = lora_task(pictures, base, prompts="zibo\n\n zibo, laughing ").eval()
     assert np.asarray(given.sample()).shape[:2] == (2 * 196 - 4, 2 * 196 - 4)
+    assert given.sample_shows.startswith("Above what the model paints from your prompts without")
 
 
 def test_the_loop_stops_and_goes_on(pictures: Path, base: Path, tmp_path: Path) -> None:

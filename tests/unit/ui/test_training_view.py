@@ -35,7 +35,8 @@ def test_everything_is_escaped() -> None:
     harmless(view.picture_grid(seen, 3))
     harmless(view.picture_facts(seen))
     harmless(view.job_list([JOB], {JOB.id: progress}, {"x": EVIL}, JOB.id))
-    harmless(view.job_card(JOB, progress, "", [EVIL], EVIL))
+    progress.sample_shows = EVIL
+    harmless(view.job_card(JOB, progress, "data:image/png;base64,AA", [EVIL], EVIL))
     harmless(view.log_view([EVIL]))
 
 
