@@ -198,7 +198,8 @@ def _all_pairs(path: Path) -> int:
     """The released way: the whole matrix, and whatever in it is above the threshold."""
     rows = np.load(path)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return len(np.argwhere(rows @ rows.T >= 0.90))
+    # The copy: of one and the same array numpy makes half of it by OpenBLAS's syrk, which crashes where the result is over 2 GB on some machines.
+    return len(np.argwhere(rows @ rows.copy().T >= 0.90))
 
 
 def main(argv: Sequence[str]) -> None:

@@ -50,8 +50,10 @@ def _deepbooru() -> Describe:
         with queue_lock:
             try:
                 deepbooru.model.start()
-                told = deepbooru.model.tag_multi(_on_white(picture), force_disable_ranks=True)
-                deepbooru.model.stop()
+                try:
+                    told = deepbooru.model.tag_multi(_on_white(picture), force_disable_ranks=True)
+                finally:
+                    deepbooru.model.stop()
             except Exception as error:  # whatever is wrong, the host's own page would show it just so
                 missing = _MISSING.format(_models("torch_deepdanbooru")) if _deepbooru_downloads() else ""
                 raise BadModel(_GONE.format("DeepBooru", missing)) from error
