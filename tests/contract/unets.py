@@ -75,7 +75,8 @@ def on_ldm(kind: str) -> Subject:
     weights = source.state_dict()
     unet = UNetModel(**(unet_params(source.config) | {"use_checkpoint": False})).eval().requires_grad_(False)
     names = unet_names(source.config, weights)
-    unet.load_state_dict({k.removeprefix(UNET): weights[v].reshape(unet.state_dict()[k.removeprefix(UNET)].shape) for k, v in names.items()})
+    own = unet.state_dict()
+    unet.load_state_dict({k.removeprefix(UNET): weights[v].reshape(own[k.removeprefix(UNET)].shape) for k, v in names.items()})
 
     def call(sample: Tensor, t: float, context: Tensor) -> Tensor:
         return unet(sample, torch.full((len(sample),), t), context=context)

@@ -32,16 +32,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="page tests need playwright (pip install playwright)")
     if _CHROMIUM is None:
         pytest.skip("page tests need chromium (apt install chromium)")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=_CHROMIUM, args=f"{_ARGUMENTS} {_CAMERA}".split())
-        context = chromium.new_context(accept_downloads=True)  # one for all tests: its cache spares loading the scripts again
+        # One for all tests, with a profile on the disk: what is kept there spares loading the page's scripts again, and translating them.
+        home, words = tmp_path_factory.mktemp("chromium"), f"{_ARGUMENTS} {_CAMERA}".split()
+        context = driver.chromium.launch_persistent_context(home, executable_path=_CHROMIUM, args=words, accept_downloads=True)
         context.set_default_timeout(_PATIENCE)
         yield context
-        chromium.close()
+        context.close()
 
 
 @dataclass

@@ -84,7 +84,8 @@ Step = Callable[[float | None], Tensor]
 def build(unet_class: Any, config: Mapping[str, Any], params: Mapping[str, Any] | None, weights: Numbers) -> nn.Module:
     known = inspect.signature(unet_class.__init__).parameters
     unet = unet_class(**({name: value for name, value in params.items() if name in known} if params else host_params(unet_class, config)))
-    unet.load_state_dict({name: tensor.reshape(unet.state_dict()[name].shape) for name, tensor in weights.items()})
+    own = unet.state_dict()
+    unet.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in weights.items()})
     return unet.eval().requires_grad_(False)
 
 
