@@ -277,6 +277,8 @@ class Run:
             return False
         try:
             self.accelerator.load_state(str(checkpoint))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError, KeyError) as error:  # whatever torch makes of weights that are others
             why = str(error).splitlines()[-1].strip()[:200]
             raise BadSettings(f"What was saved in {self.folder} is another training: {why} Choose another folder, or set back what was changed.") from error

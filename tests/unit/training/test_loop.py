@@ -85,6 +85,18 @@ def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     assert Run(Line(), CONFIG, tmp_path).train() == 8
 
 
+def test_no_memory_is_no_other_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Run(Line(), replace(CONFIG, steps=3), tmp_path).train()
+    run = Run(Line(), CONFIG, tmp_path)
+
+    def full(_: str) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run.accelerator, "load_state", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        run.train()
+
+
 def test_the_last_sheet_is_painted_once(tmp_path: Path) -> None:
     Run(Line(), replace(CONFIG, steps=4, sample_every=2), tmp_path).train()
     assert [event["step"] for event in read_all(tmp_path / "events.jsonl").events if event["event"] == "sample"] == [2, 4]
