@@ -61,6 +61,23 @@ def trained(unet: nn.Module, places: Mapping[str, str], alpha: float) -> dict[st
     }
 
 
+@torch.no_grad()
+def begin_from(unet: nn.Module, places: Mapping[str, str], lows: Mapping[str, Low], alpha: float) -> None:
+    """Put `lows` into peft's adapter "default", so that it acts as they do. places: those of `names`.
+
+    Raises:
+        BadModel: they change other modules, or have another rank.
+    """
+    modules: dict[str, Any] = {name: unet.get_submodule(place) for name, place in places.items()}
+    for name, module in modules.items():
+        down, up = module.lora_A["default"].weight, module.lora_B["default"].weight
+        low = lows.get(name)
+        if low is None or low.down.shape != down.shape or low.up.shape != up.shape or len(lows) != len(modules):
+            raise BadModel(f"The LoRA to start from does not fit at {name.removeprefix(_PREFIX)}: it was made for another base, or with another rank.")
+        down.copy_(low.down)
+        up.copy_(low.up.float() * (low.alpha / alpha))
+
+
 def save(path: Path, lows: Mapping[str, Low], metadata: Mapping[str, str]) -> None:
     """`lows` by kohya's name, in float16."""
     from safetensors.torch import save as to_bytes

@@ -20,11 +20,11 @@ FOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "refonly": ({"vae"}, {"start", "heldout"}),
     "adapter": ({"base", "start"}, {"heldout"}),
     "stylecode": ({"base"}, {"start", "heldout"}),
-    "onepic": ({"base"}, {"heldout"}),
+    "onepic": ({"base"}, {"start", "heldout"}),
     "lora": ({"base"}, set()),
     "embedding": ({"base"}, set()),
 }
-"""What is trained -> the folders that [run] must name and those that it may, besides folder and data."""
+"""What is trained -> the folders (or models) that [run] must name and those that it may, besides folder and data."""
 
 
 def main(config: Path, minutes: float | None = None, steps: int | None = None, export_only: bool = False, folder: Path | None = None) -> int:

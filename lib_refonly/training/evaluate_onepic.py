@@ -34,11 +34,11 @@ from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.refonly.text_to_image import TextToImage
 from lib_refonly.training.evaluate import lab
 from lib_refonly.training.latents import LatentSet, shrink
-from lib_refonly.training.panels import KINDS
+from lib_refonly.training.panels import KINDS, panel_latents
 from lib_refonly.training.sheets import sheet
 
 WAYS = ("with the LoRA", "without", "another's panels", "stock inpainting")
-TOLD = ("colorize", "try-on")
+TOLD = ("colorize", "try-on", "frames", "new-pose", "fashion-extraction", "segmentation")
 """Tasks without a prompt."""
 _BATCH, _STEPS = 16, 20
 _GRID, _APART = 8, 16.0
@@ -55,6 +55,7 @@ class Trained:
     panels: tuple[tuple[str, ...], ...]
     size: int
     lows: Mapping[str, Low]
+    target: str = "target"
 
     @classmethod
     def read(cls, path: Path) -> Trained:
@@ -64,7 +65,7 @@ class Trained:
         panels = tuple(tuple(row) for row in about.get("panels", ()))
         if not panels or "size" not in about or any(kind not in KINDS for row in panels for kind in row):
             raise BadSettings(f"{path.name} does not say which panels it was trained on.")
-        return cls(path.stem, str(about.get("task", "")), panels, int(about["size"]), lows)
+        return cls(path.stem, str(about.get("task", "")), panels, int(about["size"]), lows, str(about.get("target", "target")))
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,15 @@ def evaluate(
     """Scores of each LoRA in each way, and a sheet: for each LoRA some canvases as they were given, what was painted, and what is true."""
     scores, rows = list[Score](), list[list[Picture]]()
     for lora in loras:
-        shown = LatentSet(data, lora.size)
+        shown = panel_latents(data, lora.size)
         count = min(limit or len(shown), len(shown))
-        truth = [_view(shown, i, "target") for i in range(count)]
+        truth = [_view(shown, i, lora.target) for i in range(count)]
         for way in WAYS:
             painted = [picture for batch in _batches(count) for picture in _painted(base, lora, way, shown, batch, seed)]
             scores.append(_score(lora.name, way, painted, truth))
             if way == WAYS[0]:
                 for i in range(0, count, max(1, count // 4)):
-                    given = [_view(shown, i, kind) for row in lora.panels for kind in row if kind != "target"]
+                    given = [_view(shown, i, kind) for row in lora.panels for kind in row if kind != lora.target]
                     rows.append([*given, *[np.full_like(truth[0], 255)] * (3 - len(given)), painted[i], truth[i]])
             if on_way:
                 on_way(f"{lora.name}, {way}")
@@ -119,7 +120,7 @@ def _painted(base: TextToImage, lora: Trained, way: str, shown: LatentSet, recor
     others = [(i + 1) % len(shown) if way == "another's panels" else i for i in records]
     latents = torch.stack([_canvas(lora, shown.latents[i]) for i in others])
     height, width = shown.latents.shape[-2:]
-    row, column = next((r, c) for r, kinds in enumerate(lora.panels) for c, kind in enumerate(kinds) if kind == "target")
+    row, column = next((r, c) for r, kinds in enumerate(lora.panels) for c, kind in enumerate(kinds) if kind == lora.target)
     target = torch.zeros(latents.shape[-2:], dtype=torch.bool)
     target[row * height : (row + 1) * height, column * width : (column + 1) * width] = True
     canvas = (_Stock if way == "stock inpainting" else CleanContext)(latents, target)

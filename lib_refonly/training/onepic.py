@@ -23,17 +23,15 @@ from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.training import vocabulary
 from lib_refonly.training.latents import LatentSet
-from lib_refonly.training.panels import KINDS
+from lib_refonly.training.panels import KINDS, panel_latents
 from lib_refonly.training.shapes import SCHEDULE, quick_to_train
 from lib_refonly.training.sheets import sheet
 from lib_refonly.training.vae import to_bytes
 
-TARGET = "target"
-
 
 @dataclass(frozen=True)
 class OnePicConfig:
-    """panels: rows of kinds (`panels.KINDS`), one of which is the target. only: what a caption has to hold for its record to be used.
+    """panels: rows of kinds (`panels.KINDS`). target: the one of them that is painted. only: what a caption has to hold for its record to be used.
 
     `drop_text`, `thin`, `noisy`: as for the base. The defaults of rank and alpha are the paper's.
     """
@@ -42,6 +40,7 @@ class OnePicConfig:
     name: str
     task: str = ""
     title: str = ""
+    target: str = "target"
     only: str = ""
     size: int = 128
     rank: int = lora.RANK
@@ -53,17 +52,23 @@ class OnePicConfig:
     def __post_init__(self) -> None:
         kinds = [kind for row in self.panels for kind in row]
         unknown = [kind for kind in kinds if kind not in KINDS]
-        if unknown or len({len(row) for row in self.panels}) != 1 or kinds.count(TARGET) != 1:
-            raise BadSettings(f"[onepic] panels are rows of equal length of {', '.join(KINDS)}, with one target; not {self.panels}.")
+        if unknown or len({len(row) for row in self.panels}) != 1 or kinds.count(self.target) != 1:
+            raise BadSettings(f"[onepic] panels are rows of equal length of {', '.join(KINDS)}, with one {self.target}; not {self.panels}.")
 
 
 class OnePicTask(nn.Module):
-    def __init__(self, config: OnePicConfig, data: Path, base: Path, heldout: Path | None = None) -> None:
+    """`start`: a LoRA of ours to go on from, a file.
+
+    Raises:
+        BadSettings: a set with other panels; no caption fits. BadModel: `start` is no LoRA for this base, or of another rank.
+    """
+
+    def __init__(self, config: OnePicConfig, data: Path, base: Path, heldout: Path | None = None, start: Path | None = None) -> None:
         from peft import LoraConfig
 
         super().__init__()
-        self.config, self.data = config, LatentSet(data, config.size)
-        self.shown = LatentSet(heldout, config.size) if heldout else self.data
+        self.config, self.data = config, panel_latents(data, config.size)
+        self.shown = panel_latents(heldout, config.size) if heldout else self.data
         self.rows = _matching(self.data, config.only)
         self.tokenizer = vocabulary.load(base / "tokenizer")
         self.text_encoder: Any = CLIPTextModel.from_pretrained(base / "text_encoder", dtype=torch.float32).requires_grad_(False)
@@ -71,9 +76,11 @@ class OnePicTask(nn.Module):
         self.vae: Any = AutoencoderKL.from_pretrained(base / "vae", torch_dtype=torch.float32).requires_grad_(False)
         self.names = lora.names(self.unet)
         self.unet.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=lora.TARGETS))
+        if start:
+            lora.begin_from(self.unet, self.names, lora.read(start)[0], config.alpha)
         self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
         quick_to_train(self.unet, self.text_encoder)
-        self.target = self._grid(lambda kind, cells: torch.full(cells.shape[-2:], kind == TARGET), self.shown.latents[0])
+        self.target = self._grid(lambda kind, cells: torch.full(cells.shape[-2:], kind == config.target), self.shown.latents[0])
 
     def _grid(self, made: Any, views: np.ndarray) -> Tensor:
         """The panels put together. `made(kind, its latents)` [..., h, w]."""
@@ -115,7 +122,7 @@ class OnePicTask(nn.Module):
         painted = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=context)
         painted = torch.where(self.target.to(device), painted, latents)
         pictures = to_bytes(self.vae.decode(painted / self.vae.config["scaling_factor"]).sample)
-        own = [np.asarray(Image.fromarray(self.shown.drawings.pictures[i, 0]).resize((self.config.size, self.config.size))) for i in picks]
+        own = [np.asarray(Image.fromarray(self.shown.drawings.pictures[i, KINDS.index(self.config.target)]).resize((self.config.size, self.config.size))) for i in picks]
         return sheet([[picture, truth] for picture, truth in zip(pictures, own, strict=True)], cell=256)
 
     def lows(self) -> dict[str, lora.Low]:
@@ -124,7 +131,7 @@ class OnePicTask(nn.Module):
 
     def export(self, folder: Path) -> None:
         layout = f"{len(self.config.panels)}x{len(self.config.panels[0])}"
-        about = {"task": self.config.task, "layout": layout, "panels": self.config.panels, "title": self.config.title, "size": self.config.size}
+        about = {"task": self.config.task, "layout": layout, "panels": self.config.panels, "target": self.config.target, "title": self.config.title, "size": self.config.size}
         folder.mkdir(parents=True, exist_ok=True)
         lora.save(folder / f"{self.config.name}.safetensors", self.lows(), {"refonly_onepic": json.dumps(about)})
 

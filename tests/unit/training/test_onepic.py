@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib_refonly.errors import BadSettings
+from lib_refonly.errors import BadModel, BadSettings
 from lib_refonly.onepic import lora
 from lib_refonly.onepic.shelf import told
 from lib_refonly.refonly.text_to_image import TextToImage
@@ -54,7 +54,8 @@ def some_panels(ground: int) -> dict[str, np.ndarray]:
     lines = np.zeros((64, 64), np.uint8)
     lines[8:56, 24] = 255
     (a, alpha_a), (b, alpha_b) = drawn["a"], drawn["b"]
-    made = panels.panels(a, alpha_a, b, alpha_b, lines, ground)
+    hairs = np.array((255, 0, 0), np.uint8), np.array((0, 200, 0), np.uint8)
+    made = panels.panels(a, alpha_a, b, alpha_b, lines, ground, hairs)
     return dict(zip(KINDS, made, strict=True))
 
 
@@ -72,6 +73,24 @@ def test_panels_show_what_they_are_called(ground: int) -> None:
     assert tuple(made["garment"][34, 32]) == (0, 0, 255)
     assert not (made["garment"] == (255, 0, 0)).all(-1).any()
     assert tuple(made["close"][30, 32]) == (255, 0, 0)
+    head = np.zeros((64, 64), bool)
+    head[8:38, 24:56] = True
+    assert (made["recoloured"][head] == (0, 200, 0)).all()
+    assert np.array_equal(made["recoloured"][~head], made["target"][~head])
+    assert (made["hidden"][head] == panels.GREY).all()
+    assert np.array_equal(made["hidden"][:, :16], made["target"][:, :16])
+    assert (made["area"] == 255 * head[..., None]).all()
+
+
+def test_other_hair_has_another_colour(folders: dict[str, Path]) -> None:
+    """Of the colour that the drawing's description gives, and nowhere else. A drawing without hair stays as it is."""
+    made = DrawingSet(folders["data"])
+    for pictures, meta in zip(made.pictures, made.meta, strict=True):
+        target, recoloured, area = (pictures[KIND[kind]].astype(int) for kind in ("target", "recoloured", "area"))
+        hair = area[..., 0] == 255
+        assert np.array_equal(target[~hair], recoloured[~hair])
+        assert hair.any() == (meta["group"] != "openmoji")
+        assert not hair.any() or np.abs(target - recoloured)[hair].max(-1).mean() > 64
 
 
 def test_a_set_of_panels(drawings: Path, folders: dict[str, Path]) -> None:
@@ -131,7 +150,7 @@ def test_a_run_ends_in_a_file_that_acts_as_it_was_trained(folders: dict[str, Pat
     run.train()
     (file,) = run.export().iterdir()
     lows, metadata = lora.read(file)
-    assert told(metadata) == {"task": "colorize", "layout": "2x2", "panels": [list(row) for row in SQUARE.panels], "title": "A tested one", "size": 64}
+    assert told(metadata) == {"task": "colorize", "layout": "2x2", "panels": [list(row) for row in SQUARE.panels], "target": "target", "title": "A tested one", "size": 64}
     assert metadata["ss_network_dim"] == "4"
     assert {low.alpha for low in lows.values()} == {2.0}
     plain = OnePicTask(SQUARE, **folders).unet
@@ -157,6 +176,36 @@ def _plain_unet(base: Path) -> Any:
 
     unet: Any = UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=torch.float32)
     return unet.eval()
+
+
+def test_another_panel_can_be_what_is_painted(folders: dict[str, Path]) -> None:
+    task = OnePicTask(replace(SQUARE, panels=(("target", "area"),), target="area"), **folders)
+    assert task.target[:, 8:].all()
+    assert not task.target[:, :8].any()
+    hair = np.array(task.sample(count=2, steps=1))[:64, 260:324]
+    assert set(np.unique(hair)) <= {0, 255}, "the truth beside it is black and white"
+
+
+def test_it_goes_on_from_a_lora(folders: dict[str, Path], tmp_path: Path) -> None:
+    task = OnePicTask(SQUARE, **folders)
+    Run(task, LoopConfig(steps=2, batch=2, lr=5e-2, warmup=1, ema=0.0, precision="no", sample_every=100), tmp_path / "run").train()
+    task.export(tmp_path)
+    file = tmp_path / "tested.safetensors"
+    batch = task.draw(np.random.default_rng(0), 2)
+    further = OnePicTask(replace(SQUARE, alpha=4), **folders, start=file)
+    torch.testing.assert_close(further(**batch), task(**batch), rtol=1e-3, atol=1e-4)
+    with pytest.raises(BadModel, match="another rank"):
+        OnePicTask(replace(SQUARE, rank=8), **folders, start=file)
+
+
+def test_a_set_with_other_panels_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    for file in folders["data"].iterdir():
+        if file.suffix == ".npy":
+            np.save(tmp_path / file.name, np.load(file, mmap_mode="r")[:, :7])
+        else:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BadSettings, match="7 panels a record"):
+        OnePicTask(SQUARE, tmp_path, folders["base"])
 
 
 def test_a_sample_shows_canvas_and_truth(folders: dict[str, Path]) -> None:
