@@ -4,11 +4,15 @@ In a canvas the target hears of the context at three kinds of layers: self-atten
 group norm its share in mean and variance. These change little between two steps, because the context itself does not change: only the time embedding, and
 what the context in turn hears of the target. So a step computes the whole canvas and keeps the three; the next ones compute the target alone, with the
 kept ones put where they belong. With nothing changed in between that is exactly what the whole canvas would have given (tests/contract/test_canvas.py).
+
+What changes does so steadily: from the second whole step on, the steps between take what the last two point to, on a straight line over the timestep
+(the way of TaylorSeer, arXiv 2503.06923, there for whole layers of a transformer). docs/benchmarks.md has what it brings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,15 +24,46 @@ from lib_refonly.conditioning.rows import first_of
 F = nn.functional
 
 
-class _Store:
-    """What the layers keep: for the UNet call under way, and for each of a step's calls (a host may call once for cond and once for uncond)."""
+@dataclass
+class _Kept:
+    """What the layers kept in one call over the whole canvas."""
 
-    def __init__(self, box: Box, height: int) -> None:
+    rows: int
+    t: float
+    parts: dict[nn.Module, tuple[Tensor, ...]] = field(default_factory=dict[nn.Module, tuple[Tensor, ...]])
+
+
+class _Store:
+    """What the layers put away and ask for during one call. `of_call` are the calls with the whole canvas that it goes by: the last one and, where that
+    says where things go, the one before.
+    """
+
+    def __init__(self, box: Box, height: int, width: int) -> None:
         self.box, self.height = box, height
-        self.keeping = False
-        self.reading = False
-        self.impossible = False
-        self.of_call: dict[Any, Any] = {}
+        self.cells = height * width, box.height * box.width
+        self.keeping = self.reading = self.impossible = False
+        self.of_call: tuple[_Kept, ...] = ()
+        self._further = 0.0
+
+    def begin_keeping(self, kept: _Kept) -> None:
+        self.keeping, self.of_call = True, (kept,)
+
+    def begin_reading(self, t: float, kept: Sequence[_Kept]) -> None:
+        """`kept`: the last one, and the one before if there is. A sampler that turns back in time goes nowhere."""
+        self.reading, self.of_call = True, tuple(kept[:1])
+        if len(kept) > 1 and kept[0].rows == kept[1].rows and t < kept[0].t < kept[1].t:
+            self.of_call, self._further = (kept[0], kept[1]), (kept[0].t - t) / (kept[1].t - kept[0].t)
+
+    def end(self) -> None:
+        self.keeping = self.reading = False
+        self.of_call = ()
+
+    def put(self, module: nn.Module, *parts: Tensor) -> None:
+        self.of_call[0].parts[module] = parts
+
+    def get(self, module: nn.Module) -> tuple[Tensor, ...]:
+        last, *before = (kept.parts[module] for kept in self.of_call)
+        return tuple(torch.lerp(now, was, -self._further) for now, was in zip(last, before[0], strict=True)) if before else last
 
     def at(self, rows: int) -> Box:
         """The box where a canvas has `rows` rows of cells."""
@@ -42,8 +77,9 @@ class ContextReuse:
     def __init__(self, unet: nn.Module, canvas: CleanContext) -> None:
         self.every = canvas.reuse
         box = canvas.box()
-        self._store = _Store(box, canvas.target.shape[0]) if box is not None else None
-        self._kept: dict[int, tuple[int, dict[Any, Any]]] = {}
+        self._store = _Store(box, *canvas.target.shape) if box is not None else None
+        self._kept: dict[int, list[_Kept]] = {}
+        """For each of a step's calls (a host may call once for cond and once for uncond), the last two, the newer first."""
         self._t: float | None = None
         self._step, self._number = -1, 0
         self._layers = tuple(_layers(unet, self._store)) if self._store else ()
@@ -62,15 +98,15 @@ class ContextReuse:
         if t != self._t:
             self._t, self._step, self._number = t, self._step + 1, -1
         self._number += 1
-        rows_before, kept = self._kept.get(self._number, (0, {}))
-        exact = exact or store.impossible
-        store.reading = not exact and self._step % self.every != 0 and rows_before == rows
-        store.keeping = not exact and not store.reading
-        if store.keeping:
-            kept = {}
-            self._kept[self._number] = rows, kept
-        store.of_call = kept
-        return store.box if store.reading else None
+        if exact or store.impossible:
+            return None
+        kept = self._kept.setdefault(self._number, [])
+        if self._step % self.every and kept and kept[0].rows == rows:
+            store.begin_reading(t, kept)
+            return store.box
+        kept[:] = [_Kept(rows, t), *kept[:1]]
+        store.begin_keeping(kept[0])
+        return None
 
     def end(self) -> Box | None:
         """After the call. Returns what `begin` had."""
@@ -78,8 +114,7 @@ class ContextReuse:
         if store is None:
             return None
         box = store.box if store.reading else None
-        store.reading = store.keeping = False
-        store.of_call = {}
+        store.end()
         return box
 
 
@@ -110,10 +145,10 @@ class _Norm:
         if x.dim() != 4 or not (store.keeping or store.reading):
             return None
         if store.keeping:
-            context = _sums(x, module.num_groups) - _sums(store.at(x.shape[-2]).cut(x), module.num_groups)
-            store.of_call[module] = context, x.shape[-2] * x.shape[-1] * x.shape[1] // module.num_groups
+            store.put(module, _sums(x, module.num_groups) - _sums(store.at(x.shape[-2]).cut(x), module.num_groups))
             return None
-        context, count = store.of_call[module]
+        (context,), (whole, part) = store.get(module), store.cells
+        count = x[0].numel() * whole // part // module.num_groups
         mean, square = (_sums(x, module.num_groups) + context).unbind(-1)
         mean, square = mean / count, square / count
         scale = (square - mean**2).clamp(min=0).add(module.eps).rsqrt()
@@ -149,11 +184,11 @@ class _Convolution:
             b = store.at(x.shape[-2])
             around = Box(b.top, b.left, b.height + 2 * r, b.width + 2 * r).cut(F.pad(x, (r, r, r, r)))
             middle = around[..., r:-r, :]
-            store.of_call[module] = tuple(part.clone() for part in (around[..., :r, :], middle[..., :r], middle[..., -r:], around[..., -r:, :]))
+            store.put(module, *(part.clone() for part in (around[..., :r, :], middle[..., :r], middle[..., -r:], around[..., -r:, :])))
             return None
         if not store.reading:
             return None
-        top, left, right, bottom = store.of_call[module]
+        top, left, right, bottom = store.get(module)
         return (torch.cat([top, torch.cat([left, x, right], -1), bottom], -2), *args[1:])
 
     def _after(self, _: nn.Conv2d, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
@@ -188,7 +223,7 @@ class _KeysOrValues:
                 return None
             outside = torch.ones(height, width, dtype=torch.bool, device=out.device)
             store.at(height).cut(outside).fill_(False)
-            store.of_call[module] = out[:, outside.flatten()]
+            store.put(module, out[:, outside.flatten()])
         elif store.reading:
-            return torch.cat([store.of_call[module], out], 1)
+            return torch.cat([*store.get(module), out], 1)
         return None

@@ -12,6 +12,7 @@ from lib_refonly.errors import BadModel
 from lib_refonly.models.registry import EMBEDDED, user_folder
 from lib_refonly.models.weights import read_header
 from lib_refonly.onepic.settings import AUTO, NONE
+from lib_refonly.onepic.tasks import TASKS
 
 FOLDER = "onepic"
 """Of the embedded models, and of the painter's models folder."""
@@ -68,7 +69,8 @@ def choose(task: str, layout: str, wanted: str, there: Sequence[LoraFile]) -> Lo
         BadModel: it is not among those that are there.
     """
     if wanted == AUTO:
-        return next((file for file in there if task and file.task == task and file.layout == layout), None)
+        tasks = [name for name in (task, next((one.like for one in TASKS if one.name == task), "")) if name]
+        return next((file for name in tasks for file in there if (file.task, file.layout) == (name, layout)), None)
     for file in there:
         if file.name == wanted:
             return file

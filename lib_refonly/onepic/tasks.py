@@ -24,7 +24,7 @@ class PanelSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """`width` and `height`: of a panel, px. `lora`: the name of the LoRA that is trained for it, or "".
+    """`width` and `height`: of a panel, px. `like`: a task of the same panels, whose LoRA serves where there is none for this one, or "".
 
     `needs`: "position" where the target has to lie exactly as a condition does, "source" where one picture says nearly everything, or "".
     """
@@ -37,7 +37,7 @@ class Task:
     help: str
     width: int = 512
     height: int = 512
-    lora: str = ""
+    like: str = ""
     needs: str = ""
 
 
@@ -152,6 +152,7 @@ TASKS: tuple[Task, ...] = (
         (_FACE, _FACE, _FACE, _target("The person as the prompt says.")),
         "The person, the place, the style",
         "Three photographs of one face; the result is a new picture of this person. Ask people before you paint them.",
+        like="subject",
     ),
     Task(
         "new-pose",

@@ -122,7 +122,8 @@ class OnePicTask(nn.Module):
         painted = denoise(self.unet, plan, make_scheduler("UniPC", SCHEDULE), noise, steps, Guidance(guidance), text=context)
         painted = torch.where(self.target.to(device), painted, latents)
         pictures = to_bytes(self.vae.decode(painted / self.vae.config["scaling_factor"]).sample)
-        own = [np.asarray(Image.fromarray(self.shown.drawings.pictures[i, KINDS.index(self.config.target)]).resize((self.config.size, self.config.size))) for i in picks]
+        truth = (Image.fromarray(self.shown.drawings.pictures[i, KINDS.index(self.config.target)]) for i in picks)
+        own = [np.asarray(picture.resize((self.config.size, self.config.size))) for picture in truth]
         return sheet([[picture, truth] for picture, truth in zip(pictures, own, strict=True)], cell=256)
 
     def lows(self) -> dict[str, lora.Low]:
@@ -130,8 +131,9 @@ class OnePicTask(nn.Module):
         return lora.trained(self.unet, self.names, self.config.alpha)
 
     def export(self, folder: Path) -> None:
-        layout = f"{len(self.config.panels)}x{len(self.config.panels[0])}"
-        about = {"task": self.config.task, "layout": layout, "panels": self.config.panels, "target": self.config.target, "title": self.config.title, "size": self.config.size}
+        c = self.config
+        layout = f"{len(c.panels)}x{len(c.panels[0])}"
+        about = {"task": c.task, "layout": layout, "panels": c.panels, "target": c.target, "title": c.title, "size": c.size}
         folder.mkdir(parents=True, exist_ok=True)
         lora.save(folder / f"{self.config.name}.safetensors", self.lows(), {"refonly_onepic": json.dumps(about)})
 

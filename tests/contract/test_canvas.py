@@ -100,6 +100,18 @@ def test_it_is_computed_anew_as_often_as_asked(subject: Subject) -> None:
     assert [x.shape[-1] for x in handed] == [24, 24]  # nothing was kept for two rows
 
 
+def test_between_two_whole_steps_it_goes_where_they_point(subject: Subject) -> None:
+    """In small steps: the time embedding turns with one radian a t, and random weights smooth nothing."""
+
+    def last(reuse: int, *times: float) -> Tensor:
+        return seen(subject, subject.session(subject.unet, canvas(reuse=reuse)), *((SAMPLE, t) for t in times))[1][-1][..., target()]
+
+    exact, held = last(1, 500.0), last(2, 500.25, 500.0)
+    pointed = last(2, 500.75, 500.5, 500.25, 500.0)
+    assert (pointed - exact).abs().mean() < 0.5 * (held - exact).abs().mean()
+    assert torch.equal(last(2, 500.75, 500.5, 500.25, 501.0), last(2, 500.25, 501.0)), "back in time it points nowhere"
+
+
 def test_masks_and_lines_lie_where_they_lie(subject: Subject) -> None:
     """A reference and lines over the whole canvas, of which a step computes the target only."""
     mask = torch.zeros(2 * SIZE[0], 2 * SIZE[1])

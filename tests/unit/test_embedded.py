@@ -67,6 +67,11 @@ def test_each_onepic_lora_is_small_and_for_a_canvas_that_can_be_made() -> None:
         assert file.path.stat().st_size <= MEGABYTE
         assert shelf.choose(file.task, file.layout, AUTO, files) == file
         task_named(file.task)
+    subject = next(file for file in files if file.task == "subject")
+    assert shelf.choose("portrait", subject.layout, AUTO, files) == subject, "three references of one subject, too"
+    own = replace(subject, name="mine", task="portrait")
+    assert shelf.choose("portrait", subject.layout, AUTO, [*files, own]) == own
+    assert shelf.choose("", subject.layout, AUTO, files) is None
 
 
 def test_a_canvas_is_coloured_like_its_reference() -> None:

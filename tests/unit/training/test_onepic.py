@@ -150,7 +150,8 @@ def test_a_run_ends_in_a_file_that_acts_as_it_was_trained(folders: dict[str, Pat
     run.train()
     (file,) = run.export().iterdir()
     lows, metadata = lora.read(file)
-    assert told(metadata) == {"task": "colorize", "layout": "2x2", "panels": [list(row) for row in SQUARE.panels], "target": "target", "title": "A tested one", "size": 64}
+    panels_ = [list(row) for row in SQUARE.panels]
+    assert told(metadata) == {"task": "colorize", "layout": "2x2", "panels": panels_, "target": "target", "title": "A tested one", "size": 64}
     assert metadata["ss_network_dim"] == "4"
     assert {low.alpha for low in lows.values()} == {2.0}
     plain = OnePicTask(SQUARE, **folders).unet
