@@ -22,6 +22,8 @@ from lib_refonly.conditioning.canvas import Box, CleanContext
 from lib_refonly.conditioning.rows import first_of
 
 F = nn.functional
+_LONG = 1.6
+"""How many times smaller than at the last whole step t may be, for a step to go by that one."""
 
 
 @dataclass
@@ -30,6 +32,7 @@ class _Kept:
 
     rows: int
     t: float
+    step: int
     parts: dict[nn.Module, tuple[Tensor, ...]] = field(default_factory=dict[nn.Module, tuple[Tensor, ...]])
 
 
@@ -49,7 +52,7 @@ class _Store:
         self.keeping, self.of_call = True, (kept,)
 
     def begin_reading(self, t: float, kept: Sequence[_Kept]) -> None:
-        """`kept`: the last one, and the one before if there is. A sampler that turns back in time goes nowhere."""
+        """`kept`: the last one, and the one before if there is. Where a sampler turns back in time, they point nowhere."""
         self.reading, self.of_call = True, tuple(kept[:1])
         if len(kept) > 1 and kept[0].rows == kept[1].rows and t < kept[0].t < kept[1].t:
             self.of_call, self._further = (kept[0], kept[1]), (kept[0].t - t) / (kept[1].t - kept[0].t)
@@ -101,12 +104,20 @@ class ContextReuse:
         if exact or store.impossible:
             return None
         kept = self._kept.setdefault(self._number, [])
-        if self._step % self.every and kept and kept[0].rows == rows:
+        if self._known(kept, rows):
             store.begin_reading(t, kept)
             return store.box
-        kept[:] = [_Kept(rows, t), *kept[:1]]
+        kept[:] = [_Kept(rows, t, self._step), *kept[:1]]
         store.begin_keeping(kept[0])
         return None
+
+    def _known(self, kept: Sequence[_Kept], rows: int) -> bool:
+        """Whether this step goes by those before it. The first ones decide what is painted, so there at least every second is whole; and near the end the
+        same distance in t is a long way.
+        """
+        if not kept or kept[0].rows != rows or (self._t or 0) * _LONG < kept[0].t:
+            return False
+        return self._step - kept[0].step < (self.every if kept[0].step >= 2 * self.every else min(self.every, 2))
 
     def end(self) -> Box | None:
         """After the call. Returns what `begin` had."""

@@ -76,10 +76,10 @@ def guidance_of(model: RefOnlyModel, settings: RefOnlySettings) -> Guidance:
     return Guidance(settings.guidance or card.guidance, settings.blueprint_guidance or card.blueprint_guidance)
 
 
-def start_noise(model: RefOnlyModel, seeds: Sequence[int], size: tuple[int, int]) -> Tensor:
-    """Unit noise [n, C, h/8, w/8], each picture's from its own seed and drawn on the CPU: the same on every device and in every batch."""
+def start_noise(model: RefOnlyModel, dice: Sequence[torch.Generator], size: tuple[int, int]) -> Tensor:
+    """Unit noise [n, C, h/8, w/8], each picture's from its own generator of the CPU: the same on every device and in every batch."""
     shape = (model.unet.config["in_channels"], size[1] // 8, size[0] // 8)
-    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
+    rows = [torch.randn(shape, generator=own, dtype=torch.float32) for own in dice]
     return torch.stack(rows).to(model.device, model.dtype)
 
 
@@ -92,12 +92,12 @@ def paint(
     tokens: Callable[[Image.Image], Tensor] | None = None,
 ) -> list[Image.Image]:
     """Paint `jobs` as one batch; RGB pictures at the canvas' size, in their order."""
-    noise = start_noise(model, [job.seed for job in jobs], jobs[0].blueprint.size)
+    # The ancestral samplers draw from them while they run: each picture from its own, so that a batch equals single runs.
+    dice = [torch.Generator().manual_seed(job.seed) for job in jobs]
+    noise = start_noise(model, dice, jobs[0].blueprint.size)
     scheduler = make_scheduler(settings.sampler, model.scheduler_config)
-    # For the ancestral samplers, which draw noise while they run: each picture's from its own seed, so that a batch equals single runs.
-    generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
     plan = make_plan(model, jobs, settings, tokens)
-    latents = denoise(model.unet, plan, scheduler, noise, settings.steps, guidance_of(model, settings), generators, on_step)
+    latents = denoise(model.unet, plan, scheduler, noise, settings.steps, guidance_of(model, settings), dice, on_step)
     return [decode(model, row[None]) for row in latents]
 
 

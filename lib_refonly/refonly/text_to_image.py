@@ -56,10 +56,11 @@ class TextToImage:
         """One picture for each prompt, as one batch; picture i has the seed `seed` + i. size: width and height, multiples of 8."""
         count = len(prompts)
         texts = list(prompts) if cfg == 1 else [negative] * count + list(prompts)
-        noise = [torch.randn(1, 4, size[1] // _DOWN, size[0] // _DOWN, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)]
+        dice = [torch.Generator().manual_seed(seed + i) for i in range(count)]
+        noise = [torch.randn(1, 4, size[1] // _DOWN, size[0] // _DOWN, generator=own) for own in dice]
         latents = torch.cat(noise).to(self.device, self.dtype)
         scheduler = make_scheduler(sampler, self.scheduler_config)
-        latents = denoise(self.unet, plan, scheduler, latents, steps, Guidance(cfg), on_step=on_step, text=self.contexts(texts))
+        latents = denoise(self.unet, plan, scheduler, latents, steps, Guidance(cfg), dice, on_step, self.contexts(texts))
         return self.decode(latents)
 
     @torch.no_grad()

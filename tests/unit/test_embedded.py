@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lib_refonly.conditioning.plan import Plan
 from lib_refonly.imaging.decode import open_picture
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.models.registry import EMBEDDED, ModelStore
@@ -72,6 +73,17 @@ def test_each_onepic_lora_is_small_and_for_a_canvas_that_can_be_made() -> None:
     own = replace(subject, name="mine", task="portrait")
     assert shelf.choose("portrait", subject.layout, AUTO, [*files, own]) == own
     assert shelf.choose("", subject.layout, AUTO, files) is None
+
+
+def test_the_same_number_paints_the_same_picture_with_a_sampler_that_adds_noise() -> None:
+    base, settings = TextToImage(EMBEDDED / "tiny-base"), OnePicPaintSettings(steps=3, seed=5, sampler="Euler a")
+    picture = png_bytes(open_picture(SAMPLES[0] / "lines.png").resize((64, 64)))
+    project = replace(project_of(task_named("fashion-extraction"), 64, 64), panels=(Panel(picture=picture), Panel(role="target")))
+    panels = [np.asarray(paint(base, project, settings).targets[1]) for _ in range(2)]
+    assert np.array_equal(*panels)
+    assert not np.array_equal(panels[0], np.asarray(paint(base, project, replace(settings, seed=6)).targets[1]))
+    pair, (alone,) = (base.paint(["a cat"] * n, Plan(), size=(64, 64), steps=3, seed=seed, sampler="Euler a") for n, seed in ((2, 4), (1, 5)))
+    assert np.abs(np.asarray(pair[1], int) - np.asarray(alone, int)).max() <= 2
 
 
 def test_a_canvas_is_coloured_like_its_reference() -> None:
