@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from lib_refonly.conditioning.plan import Plan
+from lib_refonly.errors import BadSettings
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
 from lib_refonly.training import vocabulary
+from lib_refonly.training.canvases import NO_TEXT, Canvases
 from lib_refonly.training.latents import LatentSet
 from lib_refonly.training.shapes import SCHEDULE, TextShape, UNetShape, quick_to_train
 from lib_refonly.training.sheets import sheet
@@ -35,12 +37,15 @@ PROMPTS = (
 @dataclass(frozen=True)
 class BaseConfig:
     """`drop`: share of rows that see the empty prompt, so that CFG and negative prompts work. `thin`: share of rows that see some of the caption's
-    tags alone, in any order: what painters type ("green hair") is never a whole caption.
+    tags alone, in any order: what painters type ("green hair") is never a whole caption. `canvases`: share of the batches that are canvases of panels, of
+    half this size each, all clean but one. `train_text`: false leaves the text encoder as it is.
     """
 
     size: int = 128
     drop: float = 0.1
     thin: float = 0.3
+    canvases: float = 0.0
+    train_text: bool = True
     widths: tuple[int, ...] = (64, 128, 128, 128)
     layers: int = 1
     context: int = 128
@@ -48,8 +53,13 @@ class BaseConfig:
 
 
 class BaseTask(nn.Module):
-    def __init__(self, config: BaseConfig, data: Path, vae: Path, start: Path | None = None) -> None:
+    """`panels`: a set of panels, for the canvases. Raises: BadSettings: there are to be canvases, and no panels are named."""
+
+    def __init__(self, config: BaseConfig, data: Path, vae: Path, start: Path | None = None, panels: Path | None = None) -> None:
         super().__init__()
+        if config.canvases and panels is None:
+            raise BadSettings("[base] canvases asks for a set of panels. Name its folder as `panels` in [run].")
+        self.canvases = Canvases(panels, config.size // 2) if panels else None
         self.config, self.data = config, LatentSet(data, config.size)
         meta = self.data.drawings.meta
         self.captions = [(m["caption"], m["captionB"]) for m in meta]
@@ -62,11 +72,14 @@ class BaseTask(nn.Module):
             self.unet = UNetShape(config.widths, config.layers, config.context).build()
             shape = TextShape(config.context, config.text_layers)
             self.text_encoder = shape.build(len(self.tokenizer), self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        self.text_encoder.requires_grad_(config.train_text)
         quick_to_train(self.unet, self.text_encoder)
         self.vae: Any = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32).requires_grad_(False)
         self.noise: Any = DDIMScheduler.from_config(SCHEDULE)
 
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        if self.canvases and rng.random() < self.config.canvases:
+            return self._draw_canvases(self.canvases, rng, size)
         rows, views = rng.integers(len(self.data), size=size), rng.integers(2, size=size)
         texts = [vocabulary.said(self.captions[i][v], self.config.drop, self.config.thin, rng) for i, v in zip(rows, views, strict=True)]
         latents = np.stack([self.data.latents[i, v] for i, v in zip(rows, views, strict=True)]).astype(np.float32)
@@ -77,13 +90,29 @@ class BaseTask(nn.Module):
             "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
         }
 
+    def _draw_canvases(self, canvases: Canvases, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        """Half of them nearly all noise: there what the panels give decides."""
+        captions, latents, target = canvases.draw(rng, size)
+        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
+        t = np.where(rng.random(size) < 0.5, 1 - u**3, u) * last
+        return {
+            "latents": latents,
+            "ids": self.ids([vocabulary.said(text, NO_TEXT, self.config.thin, rng) for text in captions]),
+            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
+            "target": target,
+        }
+
     def ids(self, texts: list[str]) -> Tensor:
         return vocabulary.ids(self.tokenizer, texts)
 
-    def forward(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        noisy, target = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
-        out = self.unet(noisy, t, self.text_encoder(ids).last_hidden_state, return_dict=False)[0]
-        return {"loss": F.mse_loss(out.float(), target)}
+    def forward(self, latents: Tensor, ids: Tensor, t: Tensor, noise: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
+        """target: bool [H, W], where there is noise; everywhere if not said."""
+        given, wanted = self.noise.add_noise(latents, noise, t), self.noise.get_velocity(latents, noise, t)
+        if target is not None:
+            given = torch.where(target, given, latents)
+        out = self.unet(given, t, self.text_encoder(ids).last_hidden_state, return_dict=False)[0].float()
+        return {"loss": F.mse_loss(out, wanted) if target is None else F.mse_loss(out[..., target], wanted[..., target])}
 
     @torch.no_grad()
     def sample(self, steps: int = 20, guidance: float = 3.0) -> Image.Image:

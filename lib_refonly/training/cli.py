@@ -16,7 +16,7 @@ else:
 
 FOLDERS: dict[str, tuple[set[str], set[str]]] = {
     "vae": (set(), set()),
-    "base": ({"vae"}, {"start"}),
+    "base": ({"vae"}, {"start", "panels"}),
     "refonly": ({"vae"}, {"start", "heldout"}),
     "adapter": ({"base", "start"}, {"heldout"}),
     "stylecode": ({"base"}, {"start", "heldout"}),

@@ -18,6 +18,7 @@ from lib_refonly.onepic.shelf import told
 from lib_refonly.refonly.text_to_image import TextToImage
 from lib_refonly.training import panels
 from lib_refonly.training.base import BaseConfig, BaseTask
+from lib_refonly.training.canvases import LAYOUTS
 from lib_refonly.training.cli import make_task, read
 from lib_refonly.training.drawings.dataset import DrawingSet
 from lib_refonly.training.evaluate_onepic import WAYS, Trained, _compared, evaluate, report
@@ -275,3 +276,29 @@ def test_loras_are_scored_on_held_out_panels(folders: dict[str, Path], tmp_path:
     lora.save(tmp_path / "other.safetensors", trained.lows, {})
     with pytest.raises(BadSettings, match="which panels"):
         Trained.read(tmp_path / "other.safetensors")
+
+
+def test_a_base_may_learn_canvases_too(drawings: Path, folders: dict[str, Path]) -> None:
+    """Clean but for one panel, and the loss over that one alone; beside them ordinary pictures."""
+    vae = folders["base"] / "vae"
+    encode_all(vae, folders["data"], 32)
+    config = BaseConfig(size=64, canvases=0.5, train_text=False)
+    task = BaseTask(config, drawings, vae, start=folders["base"], panels=folders["data"])
+    rng = np.random.default_rng(0)
+    batches = [task.draw(rng, 2) for _ in range(80)]
+    canvases = [batch for batch in batches if "target" in batch]
+    assert 20 < len(canvases) < 60
+    assert {tuple(batch["latents"].shape[-2:]) for batch in canvases} == {(4 * rows, 4 * columns) for rows, columns in set(LAYOUTS)}
+    assert {int(batch["target"].sum()) for batch in canvases} == {16}
+    assert len({tuple(batch["target"].nonzero()[0].tolist()) for batch in canvases if batch["latents"].shape[-2:] == (8, 8)}) > 1
+    batch = canvases[0]
+    views = task.canvases.panels.latents.astype(np.float32).reshape(-1, 4, 4, 4) if task.canvases else []
+    cells = batch["latents"][0][:, batch["target"]].reshape(4, 4, 4).numpy()
+    assert KIND["target"] in [i % len(KINDS) for i, view in enumerate(views) if np.array_equal(view, cells)]
+    elsewhere = torch.where(batch["target"], batch["noise"], torch.randn_like(batch["noise"]))
+    torch.testing.assert_close(task(**batch | {"noise": elsewhere}), task(**batch))
+    task(**batch)["loss"].backward()
+    assert all(p.grad is None for p in task.text_encoder.parameters())
+    assert any(p.grad is not None for p in task.unet.parameters())
+    with pytest.raises(BadSettings, match="panels"):
+        BaseTask(config, drawings, vae, start=folders["base"])
