@@ -53,10 +53,12 @@ def measure(device: str, rounds: int, clock: Clock) -> Result:
     if file is None:
         raise PainterError(f"There is no LoRA for {TASK}.")
     base, lows = TextToImage(EMBEDDED / "tiny-base", device), read(file.path)[0]
-    painted: dict[int, list[Painted]] = {}
+    painted, wholes = dict[int, list[Painted]](), dict[int, float]()
 
     def canvases(reuse: int) -> None:
-        painted[reuse] = [paint(base, replace(project, reuse=reuse), SETTINGS, lows) for project in projects()]
+        with _widths(base.unet) as widths:
+            painted[reuse] = [paint(base, replace(project, reuse=reuse), SETTINGS, lows) for project in projects()]
+        wholes[reuse] = widths.count(max(widths)) / len(widths)
 
     @contextmanager
     def round_() -> Iterator[Mapping[str, Step]]:
@@ -64,7 +66,16 @@ def measure(device: str, rounds: int, clock: Clock) -> Result:
 
     seconds = run_rounds([round_], rounds, clock)
     near = {reuse: [_decibels(one, exact) for one, exact in zip(painted[reuse], painted[1], strict=True)] for reuse in REUSED[1:]}
-    return summarise(seconds, run_rounds(_real_size(device), rounds, clock), near, clock.name)
+    return summarise(seconds, run_rounds(_real_size(device), rounds, clock), wholes, near, clock.name)
+
+
+@contextmanager
+def _widths(unet: torch.nn.Module) -> Iterator[list[int]]:
+    """Of what the UNet computes in each call, cells."""
+    widths: list[int] = []
+    handle = unet.get_submodule("conv_out").register_forward_pre_hook(lambda _, args: widths.append(args[0].shape[-1]))
+    yield widths
+    handle.remove()
 
 
 def _real_size(device: str) -> list[Contender]:
@@ -125,20 +136,23 @@ def _decibels(one: Painted, exact: Painted) -> float:
     return float(10 * np.log10(255**2 / max(float(error), 1e-9)))
 
 
-def summarise(seconds: Mapping[str, list[float]], real: Mapping[str, list[float]], near: Mapping[int, list[float]], clock: str) -> Result:
-    """A table, and the aim, held against what the real size costs: the cheapest that is near enough."""
+def summarise(
+    seconds: Mapping[str, list[float]], real: Mapping[str, list[float]], wholes: Mapping[int, float], near: Mapping[int, list[float]], clock: str
+) -> Result:
+    """A table, and the aim, held against what the real size costs: the cheapest that is near enough. wholes: share of the steps with the whole canvas."""
     cost = {name: Spread.of(values) for name, values in ratios(seconds, (ONE,)).items()}
     whole, between = (Spread.of(ratios(real, (ONE,))[name]).median for name in (WHOLE, BETWEEN))
     rows, added = [], dict[int, float]()
     for reuse in REUSED:
         away = "-" if reuse == 1 else f"{min(near[reuse]):.1f} to {max(near[reuse]):.1f}"
-        wholes = -(-SETTINGS.steps // reuse)
-        added[reuse] = (wholes * whole + (SETTINGS.steps - wholes) * between) / SETTINGS.steps
-        rows.append((_name(reuse), f"{added[reuse]:.2f}", cost[_name(reuse)].text(2)[0], away))
+        added[reuse] = wholes[reuse] * whole + (1 - wholes[reuse]) * between
+        rows.append((_name(reuse), f"{wholes[reuse] * SETTINGS.steps:g}", f"{added[reuse]:.2f}", cost[_name(reuse)].text(2)[0], away))
     enough = [reuse for reuse, values in near.items() if min(values) >= ENOUGH] or [1]
     best = min(enough, key=added.__getitem__)
     gate = Gate(f"one panel's cost, times, at {ENOUGH:g} dB or more ({_name(best)}):", added[best], LIMIT)
-    table = Table(("2 x 2 canvas", f"{networks.SHAPES[REAL_SIZE].title}'s size: times one panel", "tiny-base: times one panel", "dB"), tuple(rows))
+    table = Table(
+        ("2 x 2 canvas", "whole steps", f"{networks.SHAPES[REAL_SIZE].title}'s size: times one panel", "tiny-base: times one panel", "dB"), tuple(rows)
+    )
     samples = dict(seconds) | {f"real size, {name}": values for name, values in real.items()}
     samples |= {f"dB, {_name(reuse)}": values for reuse, values in near.items()}
     about = ABOUT.format(clock=clock, whole=f"{whole:.2f}", between=f"{between:.2f}")
