@@ -22,8 +22,8 @@ from lib_refonly.conditioning.canvas import Box, CleanContext
 from lib_refonly.conditioning.rows import first_of
 
 F = nn.functional
-_LONG = 1.6
-"""How many times smaller than at the last whole step t may be, for a step to go by that one."""
+_EARLY, _LONG = 700.0, 1.6
+"""Timesteps above this are early; and how many times smaller than at the last whole step t may at least be for a step to go by that one."""
 
 
 @dataclass
@@ -112,12 +112,13 @@ class ContextReuse:
         return None
 
     def _known(self, kept: Sequence[_Kept], rows: int) -> bool:
-        """Whether this step goes by those before it. The first ones decide what is painted, so there at least every second is whole; and near the end the
+        """Whether this step goes by those before it. The early ones decide what is painted, so there only half as many in a row do; and near the end the
         same distance in t is a long way.
         """
-        if not kept or kept[0].rows != rows or (self._t or 0) * _LONG < kept[0].t:
+        t = self._t or 0.0
+        if not kept or kept[0].rows != rows or t * max(_LONG, self.every / 2) < kept[0].t:
             return False
-        return self._step - kept[0].step < (self.every if kept[0].step >= 2 * self.every else min(self.every, 2))
+        return self._step - kept[0].step < (self.every if t < _EARLY else min(self.every, max(2, self.every // 2)))
 
     def end(self) -> Box | None:
         """After the call. Returns what `begin` had."""
