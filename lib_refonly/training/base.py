@@ -20,7 +20,7 @@ from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadSettings
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
-from lib_refonly.training import vocabulary
+from lib_refonly.training import timesteps, vocabulary
 from lib_refonly.training.canvases import NO_TEXT, Canvases
 from lib_refonly.training.latents import LatentSet
 from lib_refonly.training.shapes import SCHEDULE, TextShape, UNetShape, quick_to_train
@@ -32,6 +32,9 @@ PROMPTS = (
     "portrait with thin lines, mohawk pink hair, light skin, navy clothes", "flat cartoon, long wavy red hair, light skin, green clothes",
     "flat portrait, extra long navy hair, tan skin, sunglasses", "pig face emoji", "orange hair, blue skin", "white hair, brown skin",
 )  # fmt: skip
+
+_NOISY = 0.5
+"""Share of the canvases that are nearly all noise."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,12 @@ class BaseTask(nn.Module):
         }
 
     def _draw_canvases(self, canvases: Canvases, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """Half of them nearly all noise: there what the panels give decides."""
         captions, latents, target = canvases.draw(rng, size)
-        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
-        t = np.where(rng.random(size) < 0.5, 1 - u**3, u) * last
+        t = timesteps.draw(rng, size, self.noise.config["num_train_timesteps"], _NOISY)
         return {
             "latents": latents,
             "ids": self.ids([vocabulary.said(text, NO_TEXT, self.config.thin, rng) for text in captions]),
-            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "t": t,
             "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
             "target": target,
         }

@@ -21,7 +21,7 @@ from lib_refonly.errors import BadSettings
 from lib_refonly.onepic import lora
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
-from lib_refonly.training import vocabulary
+from lib_refonly.training import timesteps, vocabulary
 from lib_refonly.training.latents import LatentSet
 from lib_refonly.training.panels import KINDS, panel_latents
 from lib_refonly.training.shapes import SCHEDULE, quick_to_train
@@ -93,13 +93,12 @@ class OnePicTask(nn.Module):
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         chosen = [self.rows[int(i)] for i in rng.integers(len(self.rows), size=size)]
         captions = [self.data.drawings.meta[i]["captions"][0] for i in chosen]
-        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
-        t = np.where(rng.random(size) < self.config.noisy, 1 - u**3, u) * last
+        t = timesteps.draw(rng, size, self.noise.config["num_train_timesteps"], self.config.noisy)
         latents = torch.stack([self.canvas(self.data.latents[i]) for i in chosen])
         return {
             "latents": latents,
             "ids": vocabulary.ids(self.tokenizer, [vocabulary.said(text, self.config.drop_text, self.config.thin, rng) for text in captions]),
-            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "t": t,
             "noise": torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)),
         }
 

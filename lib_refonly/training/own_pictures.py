@@ -23,7 +23,7 @@ from lib_refonly.imaging.background import on_background
 from lib_refonly.imaging.decode import open_picture
 from lib_refonly.refonly.sampling import Guidance, denoise
 from lib_refonly.refonly.schedulers import make_scheduler
-from lib_refonly.training import vocabulary
+from lib_refonly.training import timesteps, vocabulary
 from lib_refonly.training.builtin_settings import PictureSettings
 from lib_refonly.training.pictures import PictureFolder
 from lib_refonly.training.shapes import SCHEDULE, quick_to_train
@@ -91,14 +91,13 @@ class FromPictures(nn.Module):
     def draw(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
         c, count = self.shape, self.noise.config["num_train_timesteps"]
         rows, views = rng.integers(len(self.data), size=size), rng.integers(self.data.latents.shape[1], size=size)
-        u = rng.random(size)
-        t = np.where(rng.random(size) < c.noisy, 1 - u**3, u) * count
+        t = timesteps.draw(rng, size, count, c.noisy)
         noise = rng.standard_normal((size, *self.data.latents.shape[2:]), dtype=np.float32)
         noise += c.offset * rng.standard_normal((*noise.shape[:2], 1, 1), dtype=np.float32)
         return {
             "latents": self.data.latents[torch.from_numpy(rows), torch.from_numpy(views)],
             "ids": self.ids([self._said(int(row), rng) for row in rows]),
-            "t": torch.from_numpy(np.minimum(t.astype(np.int64), count - 1)),
+            "t": t,
             "noise": torch.from_numpy(noise),
         }
 

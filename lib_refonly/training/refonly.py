@@ -28,6 +28,7 @@ from lib_refonly.refonly.loader import load_refonly, save_refonly
 from lib_refonly.refonly.model import ModelCard, RefOnlyModel
 from lib_refonly.refonly.sampling import denoise
 from lib_refonly.refonly.schedulers import make_scheduler
+from lib_refonly.training import timesteps
 from lib_refonly.training.drawings.dataset import DrawingSet
 from lib_refonly.training.latents import LatentSet, shrink
 from lib_refonly.training.shapes import SCHEDULE, UNetShape, VisionShape, quick_to_train
@@ -102,10 +103,8 @@ class PairTask(nn.Module):
         drop, c = rng.random(size), self.config
         edges = np.cumsum([c.drop_both, c.drop_image, c.drop_blueprint])
         kind = np.searchsorted(edges, drop, side="right")
-        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
-        t = np.where(rng.random(size) < c.noisy, 1 - u**3, u) * last
         return batch | {
-            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "t": timesteps.draw(rng, size, self.noise.config["num_train_timesteps"], c.noisy),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
             "see_picture": torch.from_numpy(kind > 1),
             "see_lines": torch.from_numpy((kind == 1) | (kind > 2)),

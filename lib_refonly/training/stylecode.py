@@ -29,7 +29,7 @@ from lib_refonly.stylecode.codes.levels import LEVELS
 from lib_refonly.stylecode.model import CONTROL, VISION, Parts, StylecodeInfo, save_stylecode
 from lib_refonly.stylecode.network import StyleNetwork
 from lib_refonly.stylecode.vision import SiglipStates, VisionShape
-from lib_refonly.training import vocabulary
+from lib_refonly.training import timesteps, vocabulary
 from lib_refonly.training.latents import LatentSet, shrink
 from lib_refonly.training.shapes import HEAD, SCHEDULE, quick_to_train
 from lib_refonly.training.sheets import sheet
@@ -134,10 +134,8 @@ class StyleTask(nn.Module):
             return {"pairs": self._pairs(rng)}
         rows = [self._row(rng) for _ in range(size)]
         batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-        u, last = rng.random(size), self.noise.config["num_train_timesteps"]
-        t = np.where(rng.random(size) < self.config.noisy, 1 - u**3, u) * last
         batch |= {
-            "t": torch.from_numpy(np.minimum(t.astype(np.int64), last - 1)),
+            "t": timesteps.draw(rng, size, self.noise.config["num_train_timesteps"], self.config.noisy),
             "noise": torch.from_numpy(rng.standard_normal(batch["latents"].shape, dtype=np.float32)),
         } | ({"pairs": self._pairs(rng)} if self._contrasts else {})
         if self.config.offset:
