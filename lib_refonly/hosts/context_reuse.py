@@ -22,8 +22,10 @@ from lib_refonly.conditioning.canvas import Box, CleanContext
 from lib_refonly.conditioning.rows import first_of
 
 F = nn.functional
-_EARLY, _LONG = 700.0, 1.6
-"""Timesteps above this are early; and how many times smaller than at the last whole step t may at least be for a step to go by that one."""
+_HALF = 500.0
+"""Timesteps below this are the second half: what is painted is decided there, and the context changes little."""
+_LEAST = 1e-12
+"""A variance has a logarithm from here on; group norms add far more (1e-6 and up)."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class _Store:
 
     def __init__(self, box: Box, height: int, width: int) -> None:
         self.box, self.height = box, height
-        self.cells = height * width, box.height * box.width
+        self.share = box.height * box.width / (height * width)
         self.keeping = self.reading = self.impossible = False
         self.of_call: tuple[_Kept, ...] = ()
         self._further = 0.0
@@ -112,13 +114,10 @@ class ContextReuse:
         return None
 
     def _known(self, kept: Sequence[_Kept], rows: int) -> bool:
-        """Whether this step goes by those before it. The early ones decide what is painted, so there only half as many in a row do; and near the end the
-        same distance in t is a long way.
-        """
-        t = self._t or 0.0
-        if not kept or kept[0].rows != rows or t * max(_LONG, self.every / 2) < kept[0].t:
+        """Whether this step goes by those before it; in the way's second half a third more of them in a row do."""
+        if not kept or kept[0].rows != rows:
             return False
-        return self._step - kept[0].step < (self.every if t < _EARLY else min(self.every, max(2, self.every // 2)))
+        return self._step - kept[0].step < (self.every * 4 // 3 if (self._t or 0.0) < _HALF else self.every)
 
     def end(self) -> Box | None:
         """After the call. Returns what `begin` had."""
@@ -156,26 +155,29 @@ class _Norm:
         x, store = args[0], self.store
         if x.dim() != 4 or not (store.keeping or store.reading):
             return None
+        own, groups = store.share, module.num_groups
         if store.keeping:
-            store.put(module, _sums(x, module.num_groups) - _sums(store.at(x.shape[-2]).cut(x), module.num_groups))
+            context = (_moments(x, groups) - own * _moments(store.at(x.shape[-2]).cut(x), groups)) / (1 - own)
+            mean, square = context.unbind(-1)
+            # A straight line through two variances may lead below zero; one through their logarithms does not.
+            store.put(module, mean, (square - mean**2).clamp(min=_LEAST).log())
             return None
-        (context,), (whole, part) = store.get(module), store.cells
-        count = x[0].numel() * whole // part // module.num_groups
-        mean, square = (_sums(x, module.num_groups) + context).unbind(-1)
-        mean, square = mean / count, square / count
+        mean, spread = store.get(module)
+        context = torch.stack([mean, mean**2 + spread.exp()], -1)
+        mean, square = (own * _moments(x, groups) + (1 - own) * context).unbind(-1)
         scale = (square - mean**2).clamp(min=0).add(module.eps).rsqrt()
-        shape = (x.shape[0], module.num_groups, 1)
-        flat = x.float().reshape(x.shape[0], module.num_groups, -1)
+        shape = (x.shape[0], groups, 1)
+        flat = x.float().reshape(x.shape[0], groups, -1)
         normed = ((flat - mean.reshape(shape)) * scale.reshape(shape)).reshape(x.shape)
         if module.affine:
             normed = normed * module.weight.float()[None, :, None, None] + module.bias.float()[None, :, None, None]
         return normed.to(out.dtype)
 
 
-def _sums(x: Tensor, groups: int) -> Tensor:
-    """[rows, C, h, w] -> sums and sums of squares, [rows, groups, 2]."""
+def _moments(x: Tensor, groups: int) -> Tensor:
+    """[rows, C, h, w] -> means and mean squares, [rows, groups, 2]."""
     flat = x.float().reshape(x.shape[0], groups, -1)
-    return torch.stack([flat.sum(-1), flat.square().sum(-1)], -1)
+    return torch.stack([flat.mean(-1), flat.square().mean(-1)], -1)
 
 
 class _Convolution:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib_refonly.conditioning.canvas import CleanContext
 from lib_refonly.conditioning.plan import ImagePrompt, ImageTokens, InputFeature, Plan
 from lib_refonly.errors import BadSettings
+from lib_refonly.hosts.context_reuse import ContextReuse
 from lib_refonly.hosts.noise import Noise
 from lib_refonly.hosts.session import Session
 from lib_refonly.hosts.stand_in import Prediction
@@ -111,12 +112,32 @@ def test_between_two_whole_steps_it_goes_where_they_point(subject: Subject) -> N
     assert torch.equal(last(2, 500.75, 500.5, 500.25, 501.0), last(2, 500.25, 501.0)), "back in time it points nowhere"
 
 
-@pytest.mark.parametrize(("reuse", "wholes"), [(2, "101010101101"), (3, "101010010101"), (5, "101010000100")])
-def test_early_and_late_steps_are_whole_more_often(subject: Subject, reuse: int, wholes: str) -> None:
-    """Early: at most every second is not. Late, where t has become much smaller, whatever was asked."""
-    calls = [(SAMPLE, t) for t in (950.0, 900.0, 850.0, 800.0, 750.0, 701.0, 650.0, 600.0, 550.0, 200.0, 150.0, 80.0)]
-    handed, _ = seen(subject, subject.session(subject.unet, canvas(reuse=reuse)), *calls)
+@pytest.mark.parametrize(("reuse", "wholes"), [(2, "101010101010"), (3, "100100010001"), (5, "100001000001")])
+def test_in_the_second_half_a_third_more_go_by_a_whole_step(subject: Subject, reuse: int, wholes: str) -> None:
+    handed, _ = seen(subject, subject.session(subject.unet, canvas(reuse=reuse)), *((SAMPLE, 950.0 - 80 * step) for step in range(12)))
     assert "".join("1" if x.shape[-1] == 24 else "0" for x in handed) == wholes
+
+
+def test_no_line_leads_to_a_variance_below_zero() -> None:
+    norm = nn.Sequential(nn.GroupNorm(1, 4))
+    reuse = ContextReuse(norm, CleanContext(X_0, target(), reuse=3))
+    handles: list[Any] = []
+    reuse.install(handles.append)
+
+    def at(t: float, spread: float) -> Tensor:
+        """The target of a canvas whose context has this standard deviation."""
+        flat = torch.where(target(), SAMPLE, spread * (X_0 - X_0[..., ~target()].mean()) / X_0[..., ~target()].std(correction=0))
+        box = reuse.begin(1, torch.tensor(t), exact=False)
+        out = norm(flat if box is None else box.cut(flat))
+        reuse.end()
+        return out[..., target()] if box is None else out.flatten(-2)
+
+    for t, spread in ((900.0, 4.0), (850.0, 0.0), (800.0, 0.0), (750.0, 2.0), (700.0, 0.0)):
+        at(t, spread)
+    pointed = at(650.0, 0.0)  # two thirds further; a line through 16 and 4 leads to -4
+    for handle in handles:
+        handle.remove()
+    torch.testing.assert_close(pointed, at(600.0, 2.0 * 0.5 ** (2 / 3)), rtol=0, atol=1e-5)
 
 
 def test_masks_and_lines_lie_where_they_lie(subject: Subject) -> None:
