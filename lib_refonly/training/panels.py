@@ -22,6 +22,8 @@ KINDS = ("target", "reference", "lines", "mirrored", "close", "masked", "garment
 """target: the character as drawing B; reference: as A; lines: of B, black on white; mirrored, close: A again; masked: B with the clothes hidden; garment:
 A's clothes; recoloured: B with hair of another colour; hidden: that, with the hair hidden; area: where B's hair is, white on black."""
 GREY = 127
+_THINGS = ("emoji", "openmoji")
+"""Groups of drawings that are no characters: no clothes, no hair."""
 _CLOTHES = 0.64
 """Where, from the top of a character, the clothes begin: of the busts that the set draws."""
 _ALIKE = 64
@@ -48,7 +50,7 @@ def build(drawings: Path, out: Path, size: int, count: int, seed: int) -> int:
     if out.exists() and any(out.iterdir()):
         raise BadSettings(f"{out} is not empty. Choose an empty folder.")
     out.mkdir(parents=True, exist_ok=True)
-    people = [i for i, meta in enumerate(source.meta) if meta["group"] != "emoji"]
+    people = [i for i, meta in enumerate(source.meta) if meta["group"] not in _THINGS]
     chosen = [int(i) for i in rng.permutation(people)[:count]]
     pictures = np.lib.format.open_memmap(out / "pictures.npy", "w+", np.uint8, (len(chosen), len(KINDS), size, size, 3))
     lines = []

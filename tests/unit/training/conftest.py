@@ -26,7 +26,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             alpha[i, view][away < 24] = 255
             blueprint[i, view][(away >= 22) & (away < 24)] = 255
         group = ("adventurer", "micah", "open-peeps", "openmoji")[i % 4]
-        attributes = {} if group == "openmoji" else {"colours": {"hair": bytes(colour.astype(np.uint8)).hex()}}
+        attributes = {} if group in ("openmoji", "open-peeps") else {"colours": {"hair": bytes(colour.astype(np.uint8)).hex()}}
         meta.append({"id": f"r{i}", "style": group, "group": group, "caption": "red disc, smiling", "captionB": "blue disc", "attributes": attributes})
     for name, array in (("pictures", pictures), ("alpha", alpha), ("blueprint", blueprint)):
         np.save(folder / f"{name}.npy", array)

@@ -90,13 +90,13 @@ def test_other_hair_has_another_colour(folders: dict[str, Path]) -> None:
         target, recoloured, area = (pictures[KIND[kind]].astype(int) for kind in ("target", "recoloured", "area"))
         hair = area[..., 0] == 255
         assert np.array_equal(target[~hair], recoloured[~hair])
-        assert hair.any() == (meta["group"] != "openmoji")
+        assert hair.any() == (meta["group"] != "open-peeps")
         assert not hair.any() or np.abs(target - recoloured)[hair].max(-1).mean() > 64
 
 
 def test_a_set_of_panels(drawings: Path, folders: dict[str, Path]) -> None:
     source, made = DrawingSet(drawings), DrawingSet(folders["data"])
-    people = [i for i, meta in enumerate(source.meta) if meta["group"] != "emoji"]
+    people = [i for i, meta in enumerate(source.meta) if meta["group"] != "openmoji"]
     assert sorted(meta["drawing"] for meta in made.meta) == people
     assert made.pictures.shape == (len(people), len(KINDS), 64, 64, 3)
     assert {meta["captions"][0] for meta in made.meta} == {source.meta[i]["captionB"] for i in people}
