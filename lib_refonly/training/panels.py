@@ -19,8 +19,8 @@ from lib_refonly.training.drawings.dataset import DESCRIPTION, DONE, META, Drawi
 from lib_refonly.training.latents import LatentSet, shrink
 
 KINDS = ("target", "reference", "lines", "mirrored", "close", "masked", "garment", "recoloured", "hidden", "area")
-"""target: the character as drawing B; reference: as A; lines: of B, black on white; mirrored, close: A again; masked: B with the clothes hidden; garment:
-A's clothes; recoloured: B with hair of another colour; hidden: that, with the hair hidden; area: where B's hair is, white on black."""
+"""target: the character as drawing B; reference: as A; lines: of B, black on a white ground and white on a black one, for nothing else says which ground is
+wanted; mirrored, close: A again; masked: B with the clothes hidden; garment: A's clothes; recoloured: B with hair of another colour; hidden: that, with the hair hidden; area: where B's hair is, white on black."""
 GREY = 127
 _THINGS = ("emoji", "openmoji")
 """Groups of drawings that are no characters: no clothes, no hair."""
@@ -76,7 +76,7 @@ def panels(a: Picture, alpha_a: Picture, b: Picture, alpha_b: Picture, lines_b: 
     """
     target, reference = _on(b, alpha_b, ground), _on(a, alpha_a, ground)
     made: dict[str, Any] = {"target": target, "reference": reference, "mirrored": reference[:, ::-1]}
-    made["lines"] = np.repeat(255 - lines_b[..., None], 3, -1)
+    made["lines"] = np.repeat((lines_b if ground == 0 else 255 - lines_b)[..., None], 3, -1)
     made["close"] = _close(reference, alpha_a)
     made["masked"], made["garment"] = _masked(target, alpha_b), _garment(reference, alpha_a, ground)
     where = _where(b, alpha_b, hairs[0]) if hairs else np.zeros(alpha_b.shape, bool)

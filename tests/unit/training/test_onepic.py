@@ -67,8 +67,8 @@ def test_panels_show_what_they_are_called(ground: int) -> None:
     assert tuple(made["target"][20, 50]) == (255, 0, 0)
     assert tuple(made["reference"][20, 10]) == (255, 0, 0)
     assert np.array_equal(made["mirrored"], made["reference"][:, ::-1])
-    assert tuple(made["lines"][20, 24]) == (0, 0, 0)
-    assert tuple(made["lines"][20, 30]) == (255, 255, 255)
+    assert tuple(made["lines"][20, 24]) == (255 - ground,) * 3
+    assert tuple(made["lines"][20, 30]) == (ground,) * 3
     assert (made["masked"][40:] == panels.GREY).all()
     assert np.array_equal(made["masked"][:30], made["target"][:30])
     assert tuple(made["garment"][34, 32]) == (0, 0, 255)
