@@ -23,7 +23,7 @@ class StyleSettings:
     reach: str = setting(
         BOTH,
         "Style reaches",
-        "Both, as in the released code; or the prompt alone, which CFG makes stronger.",
+        "Both, as in the released code; or the prompt alone. CFG then multiplies the style too: take a low one (1.5 with the built-in model).",
         choices=(BOTH, PROMPT),
         infotext="RefOnly style reach",
     )
