@@ -20,7 +20,8 @@ from lib_refonly.training.latents import LatentSet, shrink
 
 KINDS = ("target", "reference", "lines", "mirrored", "close", "masked", "garment", "recoloured", "hidden", "area")
 """target: the character as drawing B; reference: as A; lines: of B, black on a white ground and white on a black one, for nothing else says which ground is
-wanted; mirrored, close: A again; masked: B with the clothes hidden; garment: A's clothes; recoloured: B with hair of another colour; hidden: that, with the hair hidden; area: where B's hair is, white on black."""
+wanted; mirrored, close: A again; masked: B with the clothes hidden; garment: A's clothes; recoloured: B with hair of another colour; hidden: that, with the
+hair hidden; area: where B's hair is, white on black."""
 GREY = 127
 _THINGS = ("emoji", "openmoji")
 """Groups of drawings that are no characters: no clothes, no hair."""

@@ -105,6 +105,7 @@ class OnePicEvents:
         p, c, model, message = self.panel, self.panel.canvas, self.panel.asked.form["model"], self.panel.work.message
         safe = guarded(message)
         shim.after_script(c.task.input, _FLUSH, safe(self.choose), [p.session, c.project, c.task, model], [message, c.sent, c.about, p.asked.prompt])
+        shim.after_script(c.example.click, _FLUSH, safe(self.show_example), [p.session, c.project, c.task, model], [message, c.sent, p.asked.prompt])
         shim.after_script(model.input, _FLUSH, safe(self.fit_size), [p.session, c.project, model], [message, c.sent])
         shim.after_script(c.repeat.click, _FLUSH, safe(self.repeat), [p.session, c.project], [message, c.sent])
         shim.after_script(p.easel.put.click, _FLUSH, safe(self.put_back), [p.session, c.project, p.easel.into], [message, c.sent])
@@ -169,6 +170,20 @@ class OnePicEvents:
             note = f"{many} no place among these panels. Undo, above the canvas, brings everything back." if left else ""
         c, hint = self.panel.canvas, shim.update(placeholder=found.prompt_hint if found else "What the target shows")
         return {c.sent: laid.written(), c.about: about_task(task), self.panel.asked.prompt: hint, self.panel.work.message: markup.message(note, "note")}
+
+    def show_example(self, session: OnePicSession, text: str, task: str, model: str) -> Updates:
+        """The button that fills the task's panels, and the prompt."""
+        from lib_refonly.onepic.examples import example  # it knows where models are
+
+        old, found = Project.read(text), task_or_none(task)
+        if found is None:
+            raise BadSettings("A free canvas has no example. Choose a task first.")
+        new = example(found, *panel_size(task, model or self.choices.here()))
+        lost = any(panel.picture is not None for panel in old.panels)
+        note = "Undo, above the canvas, brings back what was there." if lost else ""
+        kept = {"negative": old.negative, "reuse": old.reuse, "alone": old.alone, "control_alone": old.control_alone}
+        sent = {self.panel.canvas.sent: replace(new, **kept).written(), self.panel.work.message: markup.message(note, "note")}
+        return sent | {self.panel.asked.prompt: shim.update(value=new.prompt)}
 
     def fit_size(self, session: OnePicSession, text: str, model: str) -> Updates:
         """Another checkpoint was chosen: panels of a usual size get the one that suits it."""

@@ -90,10 +90,13 @@ class OnePicSession(StyleSession):
 
 @dataclass
 class CanvasPart:
-    """`project`: the canvas as JSON, written by the composer; `sent`: read by it. `about`: what the task is. `repeat` fills panels that show the same."""
+    """`project`: the canvas as JSON, written by the composer; `sent`: read by it. `about`: what the task is. `repeat` fills panels that show the same,
+    `example` all of them.
+    """
 
     task: Any
     about: Any
+    example: Any
     project: Any
     sent: Any
     repeat: Any
@@ -176,6 +179,8 @@ def _canvas(hosted: bool) -> CanvasPart:
     choices = [*((task.title, task.name) for task in TASKS), FREE]
     task = shim.titled_dropdown(choices, FIRST_TASK, "Task", "refonly-onepic-task", info="What the panels are for. Choosing one lays them out.")
     about = gr.HTML(about_task(FIRST_TASK), elem_id="refonly-onepic-about", elem_classes=["refonly-said"])
+    with gr.Row():
+        example = gr.Button("Show me an example", size="sm", elem_id="refonly-onepic-example", scale=0, min_width=160)
     gr.HTML(f'{_LOOKS}<div id="{COMPOSER}" class="refonly-onepic" data-target="#refonly-onepic-project" data-source="#refonly-onepic-sent"></div>')
     first = project_for(FIRST_TASK, "" if hosted else TINY)
     with gr.Column(elem_classes=["refonly-onepic-wire"]):
@@ -183,7 +188,7 @@ def _canvas(hosted: bool) -> CanvasPart:
         sent = gr.Textbox("", label="Sent to the canvas", elem_id="refonly-onepic-sent")
     repeat = gr.Button("Put the same picture into its other panels", visible=False, size="sm", elem_id="refonly-onepic-repeat")
     tips = gr.HTML("", elem_id="refonly-onepic-tips", elem_classes=["refonly-said"])
-    return CanvasPart(task, about, project, sent, repeat, tips)
+    return CanvasPart(task, about, example, project, sent, repeat, tips)
 
 
 # Beside the composer's: it comes with the panel, into every host.

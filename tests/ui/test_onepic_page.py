@@ -21,6 +21,7 @@ from PIL import Image
 
 from lib_refonly.errors import BadModel
 from lib_refonly.imaging.infotext import read_infotext, read_png_infotext
+from lib_refonly.onepic.examples import example
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project, blank
 from lib_refonly.onepic.settings import OnePicPaintSettings
@@ -248,6 +249,23 @@ def test_a_task_lays_out_its_panels(onepic: Callable[..., Page]) -> None:
     one.choose("task", "Free canvas")
     one.wait("s.task === ''")
     assert one.state()["layout"] == {"rows": 1, "columns": 3}
+
+
+def test_an_example_is_on_the_canvas_at_a_click(onepic: Callable[..., Page], studio: CanvasStudio) -> None:
+    one = onepic()
+    one.page.click("#refonly-onepic-example")
+    one.wait("s.panels.filter((panel) => panel.picture).length === 3")
+    one.paint()
+    one.choose("task", task_named("edit-masked").title)
+    one.wait("s.task === 'edit-masked'")
+    one.page.click("#refonly-onepic-example")
+    one.wait("s.panels[0].mask && s.panels[2].picture && !s.panels[3].picture")
+    one.holds("prompt", example(task_named("edit-masked")).prompt)
+    one.says("message", "Undo, above the canvas")
+    one.choose("task", "Free canvas")
+    one.wait("s.task === ''")
+    one.page.click("#refonly-onepic-example")
+    one.says("message", "Choose a task first")
 
 
 def test_every_task_can_be_chosen(onepic: Callable[..., Page]) -> None:

@@ -27,6 +27,7 @@ _OF_PROJECT = ("prompt", "negative", "reuse")
 
 _EPILOG = """examples:
   studio.py onepic tasks                               what canvases are good for
+  studio.py onepic new edit -o try.json --size 128x128 --example
   studio.py onepic new colorize -o girl.json --size 128x128 --panel 1=girl.png --panel 2=sketch.png
   studio.py onepic compose girl.json -o seen.png --marked
   studio.py onepic paint girl.json -o done.png --prompt "a girl with curls" --seed 7
@@ -54,6 +55,7 @@ def _add_making(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     action.add_argument("-o", "--out", type=Path, required=True, metavar="PROJECT.json")
     action.add_argument("--size", metavar="WxH", help="of a panel, in pixels (default: the task's own, or 512x512)")
     action.add_argument("--panel", action="append", default=[], metavar="N=PICTURE", help="what panel N (from 1) shows, and the panels that repeat it")
+    action.add_argument("--example", action="store_true", help="with the built-in drawings in all panels, to try a task")
     action.add_argument("--prompt", metavar="TEXT", help="what the target shows")
     action.add_argument("--negative", metavar="TEXT", help="what it should not show")
 
@@ -118,7 +120,7 @@ def new(arguments: argparse.Namespace) -> int:
 
     pictures = [_panel(text) for text in arguments.panel]
     _check_target("-o", arguments.out, ".json", [path for _, path in pictures])
-    project = _laid_out(arguments.task, arguments.size)
+    project = _laid_out(arguments.task, arguments.size, arguments.example)
     asked = {name: getattr(arguments, name) for name in ("prompt", "negative") if getattr(arguments, name) is not None}
     project = dataclasses.replace(_filled(project, pictures), **asked)
     write_atomically(arguments.out, project.written().encode())
@@ -126,12 +128,15 @@ def new(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _laid_out(name: str, size: str | None) -> Project:
+def _laid_out(name: str, size: str | None, with_example: bool) -> Project:
+    from lib_refonly.onepic.examples import example
     from lib_refonly.onepic.layout import Layout
     from lib_refonly.onepic.project import blank
     from lib_refonly.onepic.tasks import project_of, task_named
 
     width, height = (None, None) if size is None else _size(size)
+    if with_example:
+        return example(task_named(name), width, height)
     if _LAYOUT.fullmatch(name):
         return blank(Layout.named(name.lower().replace("×", "x")), width or 512, height or 512)
     return project_of(task_named(name), width, height)

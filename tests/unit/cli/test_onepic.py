@@ -18,6 +18,7 @@ from lib_refonly.errors import BadModel
 from lib_refonly.imaging.infotext import png_bytes, read_infotext, read_png_infotext
 from lib_refonly.models.registry import EMBEDDED
 from lib_refonly.onepic.compose import composed
+from lib_refonly.onepic.examples import example
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project, blank
 from lib_refonly.onepic.settings import OnePicPaintSettings
@@ -94,6 +95,15 @@ def test_a_project_of_a_task_with_its_repeated_pictures(run: Run) -> None:
     (told,) = ran.rows
     assert told.pop("tips")
     assert told == {"files": ["p.json"], "task": "colorize", "layout": "2x2", "width": 128, "height": 64}
+
+
+def test_an_example_to_try_a_task(run: Run) -> None:
+    data = draw(Path("own.png")).read_bytes()
+    ran = run("onepic", "new", "frames", "-o", "p.json", "--size", "128x128", "--example", "--panel", "1=own.png")
+    assert (ran.code, ran.out) == (0, "p.json\n")
+    project = read("p.json")
+    assert [panel.picture for panel in project.panels] == [data, None, example(task_named("frames")).panels[2].picture]
+    assert run("onepic", "new", "1x3", "-o", "q.json", "--example").code == 2
 
 
 def test_a_project_of_a_layout(run: Run) -> None:
@@ -313,9 +323,9 @@ def _make_lora(path: Path, torch: Any) -> None:
 
 def test_the_examples_in_the_help_are_right(capsys: pytest.CaptureFixture[str]) -> None:
     examples = [line.strip() for line in onepic._EPILOG.splitlines() if line.strip().startswith("studio.py")]
-    assert {shlex.split(example)[2] for example in examples} == {"tasks", "new", "compose", "paint"}
-    for example in examples:
-        cli.build_parser().parse_args(shlex.split(example.split("     ")[0])[1:])
+    assert {shlex.split(line)[2] for line in examples} == {"tasks", "new", "compose", "paint"}
+    for line in examples:
+        cli.build_parser().parse_args(shlex.split(line.split("     ")[0])[1:])
     with pytest.raises(SystemExit) as left:
         cli.main(["onepic", "--help"])
     assert left.value.code == 0
