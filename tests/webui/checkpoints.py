@@ -98,7 +98,7 @@ def models(out: Path, wide: bool) -> None:
 
 
 def lora(out: Path, wide: bool) -> None:
-    """A LoRA in kohya's layout for rand-sd15: q, k and the way out of the first cross-attention."""
+    """A LoRA in kohya's layout for rand-sd15: q, k and the way out of the first cross-attention. For tiny-base, where there is one, its own."""
     inner, site, rank = (320 if wide else 32), "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2", 4
     torch.manual_seed(3)
     out.mkdir()
@@ -107,6 +107,9 @@ def lora(out: Path, wide: bool) -> None:
         tensors |= {f"{site}_{layer}.lora_down.weight": torch.randn(rank, width), f"{site}_{layer}.lora_up.weight": torch.randn(inner, rank) / 4}
         tensors[f"{site}_{layer}.alpha"] = torch.tensor(float(rank))
     save_file(tensors, out / "random.safetensors")
+    if not wide:
+        for path in (EMBEDDED / "onepic").glob("*.safetensors"):
+            shutil.copy(path, out)
 
 
 def embedding(out: Path) -> None:

@@ -9,12 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
-from lib_refonly.imaging.infotext import read_infotext
+from lib_refonly.imaging.infotext import read_infotext, save_png
+from lib_refonly.models.registry import EMBEDDED
+from lib_refonly.onepic.compose import composed
+from lib_refonly.onepic.examples import example
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project
+from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
+from lib_refonly.onepic.shelf import choose, loras
+from lib_refonly.onepic.tasks import TASKS
+from lib_refonly.studio.onepic_engine import OnePicEngine
 from tests.webui.test_api import CHANGED, IP, apart, plain, same
-from tests.webui.webui import Failed, Painted, WebUI, asked, drawing, reference
+from tests.webui.webui import RESULTS, Failed, Painted, WebUI, asked, drawing, reference
 
 __all__ = ["plain"]
 SIDE = 128
@@ -95,6 +103,31 @@ def test_the_context_is_kept_for_some_steps(webui: WebUI, plain: Painted) -> Non
     exact = webui.paint(on(), steps=6)
     kept = webui.paint(on(replace(project(), reuse=3)), steps=6)
     assert 0 < apart(kept, exact) < 0.2 * apart(webui.paint(on(), steps=6, seed=2), exact)
+
+
+def test_presets_as_in_the_studio(webui: WebUI) -> None:
+    """ONE-PIC: each preset's example with its built-in LoRA is painted on tiny-base as the studio paints it"""
+    if webui.is_forge:
+        pytest.skip("this host's loader takes no UNet as narrow as tiny-base's")
+    engine, settings, rows = OnePicEngine("cpu"), OnePicPaintSettings(steps=20, seed=1, sampler="Euler"), list[list[np.ndarray]]()
+    for task in TASKS:
+        file = choose(task.name, task.layout.name, AUTO, loras([EMBEDDED / "onepic"]))
+        if file is None:
+            continue
+        asked_for = example(task, SIDE, SIDE)
+        how = {"prompt": f"{asked_for.prompt} <lora:{file.name}:1>", "steps": settings.steps, "cfg_scale": settings.cfg}
+        (studio,) = engine.paint(asked_for, settings).painted.targets.values()
+        seen = ImageOps.pad(Image.fromarray(np.asarray(composed(asked_for).preview())), (2 * SIDE, 2 * SIDE), color="white")
+        rows.append([np.asarray(seen), webui.paint(on(asked_for), checkpoint="tiny-base", **how).picture, np.asarray(studio).astype(int)])
+    assert rows
+    save_png(RESULTS / "presets.png", Image.fromarray(np.vstack([_row(*row) for row in rows]).astype(np.uint8)))
+    distances = np.array([[np.abs(ours - studio).mean() for _, _, studio in rows] for _, ours, _ in rows])
+    assert distances.argmin(1).tolist() == list(range(len(rows))), distances.round(1)
+
+
+def _row(seen: np.ndarray, ours: np.ndarray, studio: np.ndarray) -> np.ndarray:
+    """Side by side: the canvas, and twice as large what the WebUI and the studio painted."""
+    return np.hstack([seen, *(np.kron(one, np.ones((2, 2, 1), int)) for one in (ours, studio))])
 
 
 def test_a_canvas_that_is_wrong(webui: WebUI, plain: Painted) -> None:
