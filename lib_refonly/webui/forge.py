@@ -64,6 +64,8 @@ class ForgeHost:
         alone = not (plan.image_prompts or plan.input_features or plan.branches)
         if plan.canvas is not None and alone and not hasattr(objects.unet.model.diffusion_model, "input_blocks"):
             objects.unet = patched_flow(objects.unet, plan.canvas)
+            if plan.canvas.reuse > 1:
+                p.comment("ONE-PIC: context reuse does not act with this checkpoint; each step computes the whole canvas.")
             return ForgeAttached(None, _narrowing(p, plan))
         objects.unet, session = patched(objects.unet, plan, stand_in)
         return ForgeAttached(session, _narrowing(p, plan))

@@ -15,6 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lib_refonly.conditioning.canvas import CleanContext
+from lib_refonly.conditioning.plan import Plan
 from lib_refonly.errors import BadPicture, BadSettings, CannotWrite
 from lib_refonly.refonly.panel import PanelSettings, Unit, UnitSettings
 from lib_refonly.stylecode.codes import TINY, write_long
@@ -220,6 +222,29 @@ def test_forge_s_checkpoint_is_not_what_stood_in_for_it(host: Any) -> None:
     sd_model = types.SimpleNamespace(forge_objects=objects(standing), forge_objects_original=objects(own))
     assert ForgeHost().checkpoint(sd_model).unet is own
     assert ForgeHost().checkpoint(types.SimpleNamespace(forge_objects=objects(own))).unet is own
+
+
+@pytest.mark.parametrize(("reuse", "said"), [(1, []), (3, ["ONE-PIC: context reuse does not act with this checkpoint; each step computes the whole canvas."])])
+def test_a_canvas_on_flow_matching_says_that_nothing_is_reused(host: Any, reuse: int, said: list[str]) -> None:
+    from lib_refonly.webui.forge import ForgeHost
+
+    class Patcher:
+        model = types.SimpleNamespace(diffusion_model=torch.nn.Linear(1, 1))
+        model_options: dict[str, Any] = {}
+
+        def clone(self) -> Patcher:
+            return Patcher()
+
+        def set_model_unet_function_wrapper(self, wrapper: Any) -> None:
+            self.model_options = {"wrapper": wrapper}
+
+    own, comments = Patcher(), []
+    objects = types.SimpleNamespace(unet=own)
+    canvas = CleanContext(torch.zeros(1, 4, 8, 16), torch.arange(16).ge(8).expand(8, 16), reuse)
+    p = types.SimpleNamespace(sd_model=types.SimpleNamespace(forge_objects=objects), comment=comments.append)
+    ForgeHost().attach(p, Plan(canvas=canvas), None)
+    assert objects.unet is not own
+    assert comments == said
 
 
 class TestLocks:
