@@ -23,7 +23,7 @@ from lib_refonly.conditioning.rows import first_of
 
 F = nn.functional
 _HALF = 500.0
-"""Timesteps below this are the second half: what is painted is decided there, and the context changes little."""
+"""Timesteps below this are the second half: by then it is decided what is painted."""
 _LEAST = 1e-12
 """A variance has a logarithm from here on; group norms add far more (1e-6 and up)."""
 

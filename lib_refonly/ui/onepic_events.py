@@ -181,8 +181,7 @@ class OnePicEvents:
         new = example(found, *panel_size(task, model or self.choices.here()))
         lost = any(panel.picture is not None for panel in old.panels)
         note = "Undo, above the canvas, brings back what was there." if lost else ""
-        kept = {"negative": old.negative, "reuse": old.reuse, "alone": old.alone, "control_alone": old.control_alone}
-        sent = {self.panel.canvas.sent: replace(new, **kept).written(), self.panel.work.message: markup.message(note, "note")}
+        sent = {self.panel.canvas.sent: replace(asked_as(old, new), prompt=new.prompt).written(), self.panel.work.message: markup.message(note, "note")}
         return sent | {self.panel.asked.prompt: shim.update(value=new.prompt)}
 
     def fit_size(self, session: OnePicSession, text: str, model: str) -> Updates:
@@ -283,8 +282,12 @@ def carried(old: Project, new: Project, task: Task) -> tuple[Project, int]:
     places = [number for number, spec in enumerate(task.panels) if spec.role == "context" and spec.same_as is None]
     for number, picture in zip(places, pictures, strict=False):
         new = filled(new, task, number, picture)
-    asked = {"prompt": old.prompt, "negative": old.negative, "reuse": old.reuse, "alone": old.alone, "control_alone": old.control_alone}
-    return replace(new, **asked), max(0, len(pictures) - len(places))
+    return asked_as(old, new), max(0, len(pictures) - len(places))
+
+
+def asked_as(old: Project, new: Project) -> Project:
+    """The new panels, and what is asked for as it was."""
+    return replace(new, prompt=old.prompt, negative=old.negative, reuse=old.reuse, alone=old.alone, control_alone=old.control_alone)
 
 
 def repeated(project: Project) -> Project:
