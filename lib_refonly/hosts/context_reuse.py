@@ -165,19 +165,18 @@ class _Norm:
         mean, spread = store.get(module)
         context = torch.stack([mean, mean**2 + spread.exp()], -1)
         mean, square = (own * _moments(x, groups) + (1 - own) * context).unbind(-1)
-        scale = (square - mean**2).clamp(min=0).add(module.eps).rsqrt()
-        shape = (x.shape[0], groups, 1)
-        flat = x.float().reshape(x.shape[0], groups, -1)
-        normed = ((flat - mean.reshape(shape)) * scale.reshape(shape)).reshape(x.shape)
+        gain, mean = (part.repeat_interleave(x.shape[1] // groups, 1) for part in ((square - mean**2).clamp(min=0).add(module.eps).rsqrt(), mean))
         if module.affine:
-            normed = normed * module.weight.float()[None, :, None, None] + module.bias.float()[None, :, None, None]
-        return normed.to(out.dtype)
+            gain = gain * module.weight.float()
+        shift = (module.bias.float() if module.affine else 0.0) - mean * gain
+        return (x.float() * gain[..., None, None]).add_(shift[..., None, None]).to(out.dtype)
 
 
 def _moments(x: Tensor, groups: int) -> Tensor:
     """[rows, C, h, w] -> means and mean squares, [rows, groups, 2]."""
-    flat = x.float().reshape(x.shape[0], groups, -1)
-    return torch.stack([flat.mean(-1), flat.square().mean(-1)], -1)
+    flat = x.reshape(x.shape[0], groups, -1)
+    mean = flat.mean(-1, dtype=torch.float32)
+    return torch.stack([mean, torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float32) ** 2 / flat.shape[-1]], -1)
 
 
 class _Convolution:
