@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lib_refonly.conditioning.canvas import Box, CleanContext
 from lib_refonly.conditioning.rows import first_of
@@ -179,37 +181,75 @@ def _moments(x: Tensor, groups: int) -> Tensor:
     return torch.stack([mean, torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float32) ** 2 / flat.shape[-1]], -1)
 
 
-class _Convolution:
-    """The context's cells along the border. A frame as wide as the stride and one kernel's reach keeps the target on the stride's grid."""
+class _Convolution(TorchFunctionMode):
+    """What the context's cells along the border add to the target's. A convolution is linear: it is computed once, and drawn out like the rest. The weights
+    are those that `torch.conv2d` is handed, since a host may cast or move them, or put a LoRA into or beside them.
+    """
 
     def __init__(self, module: nn.Conv2d, store: _Store) -> None:
+        super().__init__()
         self.module, self.store = module, store
-        self.stride = module.stride[0]
-        self.frame = self.stride * -(-(module.kernel_size[0] // 2) // self.stride)
+        self._entered = False
+        self._kept: list[Tensor] = []
 
     def install(self, keep: Callable[[Any], None]) -> None:
         keep(self.module.register_forward_pre_hook(self._before))
-        keep(self.module.register_forward_hook(self._after))
+        keep(self.module.register_forward_hook(self._after, always_call=True))
 
-    def _before(self, module: nn.Conv2d, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        x, store, r = args[0], self.store, self.frame
-        if store.keeping:
-            b = store.at(x.shape[-2])
-            around = Box(b.top, b.left, b.height + 2 * r, b.width + 2 * r).cut(F.pad(x, (r, r, r, r)))
-            middle = around[..., r:-r, :]
-            store.put(module, *(part.clone() for part in (around[..., :r, :], middle[..., :r], middle[..., -r:], around[..., -r:, :])))
-            return None
-        if not store.reading:
-            return None
-        top, left, right, bottom = store.get(module)
-        return (torch.cat([top, torch.cat([left, x, right], -1), bottom], -2), *args[1:])
+    def _before(self, *_: Any) -> None:
+        if self.store.keeping or self.store.reading:
+            self._kept = list(self.store.get(self.module)) if self.store.reading else []
+            self._entered = True
+            self.__enter__()
 
-    def _after(self, _: nn.Conv2d, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
-        if not self.store.reading:
-            return None
-        edge = self.frame // self.stride
-        height, width = ((side - 2 * self.frame) // self.stride for side in args[0].shape[-2:])
-        return out[..., edge : edge + height, edge : edge + width]
+    def _after(self, *_: Any) -> None:
+        if self._entered:
+            self._entered = False
+            self.__exit__(None, None, None)
+            if self.store.keeping:
+                self.store.put(self.module, *self._kept)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.conv2d:
+            self._border(out, *args, **(kwargs or {}))
+        return out
+
+    def _border(self, out: Tensor, x: Tensor, weight: Tensor, _: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> None:
+        """Keep what the border adds, or add it to `out`."""
+        if weight.shape[-2:] == (1, 1):
+            return
+        stride, padding, dilation = (value if isinstance(value, int) else value[0] for value in (stride, padding, dilation))
+        if self.store.reading:
+            height, width = out.shape[-2:]
+            out.view(*out.shape[:2], -1)[..., _border(height, width, x.device)] += self._kept.pop(0)
+        elif weight.shape[-2:] == (3, 3) and (padding, dilation, groups) == (1, 1, 1):
+            cells, outside = _reached(self.store.at(x.shape[-2]), x.shape[-2], x.shape[-1], stride, x.device)
+            patches = (x.flatten(-2)[..., cells] * outside).unflatten(-1, (9, -1)).flatten(1, 2)
+            self._kept.append(weight.flatten(1) @ patches)
+        else:  # "tiling" in a WebUI: the border is another
+            self.store.impossible = True
+
+
+@lru_cache(64)
+def _border(height: int, width: int, device: torch.device) -> Tensor:
+    """Which cells of a picture lie at its border, [cells]."""
+    inner = torch.zeros(height, width, dtype=torch.bool)
+    inner[1:-1, 1:-1] = True
+    return (~inner).flatten().nonzero().flatten().to(device)
+
+
+@lru_cache(64)
+def _reached(box: Box, height: int, width: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The cells of a canvas that a kernel of 3 by 3 reads at the border of `box`, [9 * cells], and whether they lie in the canvas, outside of `box`."""
+    wide = box.width // stride
+    at = _border(box.height // stride, wide, torch.device("cpu"))
+    around = torch.arange(-1, 2)
+    y = (box.top + stride * (at // wide) + around.repeat_interleave(3)[:, None]).flatten()
+    x = (box.left + stride * (at % wide) + around.repeat(3)[:, None]).flatten()
+    inside = (y >= box.top) & (y < box.top + box.height) & (x >= box.left) & (x < box.left + box.width)
+    outside = (y >= 0) & (y < height) & (x >= 0) & (x < width) & ~inside
+    return (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).to(device), outside.to(device)
 
 
 class _KeysOrValues:

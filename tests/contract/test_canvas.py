@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -119,25 +121,56 @@ def test_in_the_second_half_a_third_more_go_by_a_whole_step(subject: Subject, re
 
 
 def test_no_line_leads_to_a_variance_below_zero() -> None:
-    norm = nn.Sequential(nn.GroupNorm(1, 4))
-    reuse = ContextReuse(norm, CleanContext(X_0, target(), reuse=3))
-    handles: list[Any] = []
-    reuse.install(handles.append)
+    def spread(by: float) -> Tensor:
+        """A canvas whose context has this standard deviation."""
+        return torch.where(target(), SAMPLE, by * (X_0 - X_0[..., ~target()].mean()) / X_0[..., ~target()].std(correction=0))
 
-    def at(t: float, spread: float) -> Tensor:
-        """The target of a canvas whose context has this standard deviation."""
-        flat = torch.where(target(), SAMPLE, spread * (X_0 - X_0[..., ~target()].mean()) / X_0[..., ~target()].std(correction=0))
-        box = reuse.begin(1, torch.tensor(t), exact=False)
-        out = norm(flat if box is None else box.cut(flat))
-        reuse.end()
+    with reused(nn.Sequential(nn.GroupNorm(1, 4)), 3) as at:
+        for t, by in ((900.0, 4.0), (850.0, 0.0), (800.0, 0.0), (750.0, 2.0), (700.0, 0.0)):
+            at(t, spread(by))
+        pointed = at(650.0, spread(0.0))  # two thirds further; a line through 16 and 4 leads to -4
+        torch.testing.assert_close(pointed, at(600.0, spread(2.0 * 0.5 ** (2 / 3))), rtol=0, atol=1e-5)
+
+
+@contextmanager
+def reused(layers: nn.Module, reuse: int) -> Iterator[Callable[[float, Tensor], Tensor]]:
+    """These layers in the place of a UNet: what they give for the target."""
+    kept, handles = ContextReuse(layers, CleanContext(X_0, target(), reuse=reuse)), list[Any]()
+    kept.install(handles.append)
+
+    @torch.no_grad()
+    def at(t: float, x: Tensor) -> Tensor:
+        box = kept.begin(1, torch.tensor(t), exact=False)
+        out = layers(x if box is None else box.cut(x))
+        kept.end()
         return out[..., target()] if box is None else out.flatten(-2)
 
-    for t, spread in ((900.0, 4.0), (850.0, 0.0), (800.0, 0.0), (750.0, 2.0), (700.0, 0.0)):
-        at(t, spread)
-    pointed = at(650.0, 0.0)  # two thirds further; a line through 16 and 4 leads to -4
+    yield at
     for handle in handles:
         handle.remove()
-    torch.testing.assert_close(pointed, at(600.0, 2.0 * 0.5 ** (2 / 3)), rtol=0, atol=1e-5)
+
+
+class _Beside(nn.Conv2d):
+    """A convolution and a LoRA beside it, as A1111 computes it with its "old method"."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4, 3, padding=1)
+        self.lora = (nn.Sequential(nn.Conv2d(4, 2, 3, padding=1), nn.Conv2d(2, 4, 1)),)  # none of the UNet's modules
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) + self.lora[0](input)
+
+
+@pytest.mark.parametrize(("layer", "kept"), [(_Beside(), True), (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), False)])
+def test_the_border_is_that_of_the_whole_canvas(layer: nn.Module, kept: bool) -> None:
+    """A LoRA beside a convolution, and a WebUI's tiling, where nothing can be kept."""
+    with reused(nn.Sequential(layer), 2) as at:
+        exact = at(900.0, SAMPLE)
+        torch.testing.assert_close(at(800.0, SAMPLE), exact, rtol=0, atol=1e-5)
+    other = torch.where(target(), SAMPLE, X_0)
+    with reused(nn.Sequential(layer), 2) as at:
+        at(900.0, SAMPLE)
+        assert torch.allclose(at(800.0, other), exact, atol=1e-5) == kept, "the context of the step before"
 
 
 def test_masks_and_lines_lie_where_they_lie(subject: Subject) -> None:
