@@ -162,7 +162,7 @@ def test_a_control_sees_the_whole_canvas(patcher: Patcher) -> None:
     call(8.0, None)
     call(7.0, torch.zeros(1))
     hook.remove()
-    assert sizes == [16, 10, 16]  # ours is not yet cut to the target by the session's own hook
+    assert sizes == [16, 8, 16]
 
 
 def test_flow_matching_is_painted_from_outside(patcher: Patcher) -> None:
