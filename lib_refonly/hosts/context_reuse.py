@@ -208,6 +208,7 @@ class _Convolution(TorchFunctionMode):
             self.__exit__(None, None, None)
             if self.store.keeping:
                 self.store.put(self.module, *self._kept)
+                self.store.impossible |= not self._kept  # computed by something else
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

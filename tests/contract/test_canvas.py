@@ -161,9 +161,17 @@ class _Beside(nn.Conv2d):
         return super().forward(input) + self.lora[0](input)
 
 
-@pytest.mark.parametrize(("layer", "kept"), [(_Beside(), True), (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), False)])
+class _Otherwise(nn.Conv2d):
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.convolution(input, self.weight, self.bias, (1, 1), (1, 1), (1, 1), False, (0, 0), 1)
+
+
+_PADDED: Any = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "padding": 1}
+
+
+@pytest.mark.parametrize(("layer", "kept"), [(_Beside(), True), (nn.Conv2d(**_PADDED, padding_mode="circular"), False), (_Otherwise(**_PADDED), False)])
 def test_the_border_is_that_of_the_whole_canvas(layer: nn.Module, kept: bool) -> None:
-    """A LoRA beside a convolution, and a WebUI's tiling, where nothing can be kept."""
+    """A LoRA beside a convolution; a WebUI's tiling and a convolution of another make, where nothing can be kept."""
     with reused(nn.Sequential(layer), 2) as at:
         exact = at(900.0, SAMPLE)
         torch.testing.assert_close(at(800.0, SAMPLE), exact, rtol=0, atol=1e-5)
