@@ -115,11 +115,15 @@ def _pixels(panel: Panel, width: int, height: int) -> Pixels:
     """[height, width, 3]."""
     if panel.picture is None:
         return np.full((height, width, 3), GREY, np.uint8)
-    picture = _laid_on(GROUND, decode(panel.picture))
-    colours = np.asarray(picture)
-    out = np.empty((height, width, 3), np.uint8)
-    out[:] = _border_colour(colours)
-    left, top, right, bottom = panel.placed(picture.size, width, height)
+    colours = np.asarray(_laid_on(GROUND, decode(panel.picture)))
+    return laid(colours, panel, width, height, _border_colour(colours))
+
+
+def laid(colours: Pixels, panel: Panel, width: int, height: int, around: Pixels | int) -> Pixels:
+    """A picture [h, w, ...] as it lies in a panel of `width` x `height` px, with `around` where it does not reach: [height, width, ...]."""
+    out = np.empty((height, width, *colours.shape[2:]), np.uint8)
+    out[:] = around
+    left, top, right, bottom = panel.placed((colours.shape[1], colours.shape[0]), width, height)
     inside = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, right))
     out[inside] = _scaled(colours, (left, top, right, bottom), width, height)[inside]
     return out
@@ -140,7 +144,7 @@ def _border_colour(colours: Pixels) -> Pixels:
 
 
 def _scaled(colours: Pixels, box: tuple[int, int, int, int], width: int, height: int) -> Pixels:
-    """The picture [h, w, 3] filling `box`, of which the panel's [height, width, 3] are computed; outside the box the border goes on.
+    """The picture [h, w, ...] filling `box`, of which the panel's [height, width, ...] are computed; outside the box the border goes on.
 
     First whatever gets smaller, by areas; then whatever gets larger, only as far as it is seen: a picture zoomed tenfold is never made whole.
     """

@@ -23,6 +23,22 @@ class OnePicPaintSettings:
     )
     seed: int = setting(0, "Seed", "The same number paints the same picture.", minimum=0, maximum=2**32 - 1, step=1)
     sampler: str = setting("UniPC", "Sampler", "The order of the steps.", choices=SAMPLERS)
+    lines_back: float = setting(
+        1.0,
+        "Lines on top",
+        "Where a line drawing is coloured: lays it over the result, crisp and as large as it is. 0 leaves the painting alone.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+    flats: float = setting(
+        0.0,
+        "Even out regions",
+        "Where a line drawing is coloured: pulls the colour inside each closed outline together. 0 leaves the painting alone.",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -26,6 +26,8 @@ class PanelSpec:
 class Task:
     """`width` and `height`: of a panel, px. `like`: a task of the same panels, whose LoRA serves where there is none for this one, or "".
 
+    `lines`: the panel (from 0) whose line drawing is coloured, if one is.
+
     `needs`: "position" where the target has to lie exactly as a condition does, "source" where one picture says nearly everything, or "".
     """
 
@@ -39,6 +41,7 @@ class Task:
     height: int = 512
     like: str = ""
     needs: str = ""
+    lines: int | None = None
 
 
 def _target(hint: str, fit: str = "crop") -> PanelSpec:
@@ -127,6 +130,7 @@ TASKS: tuple[Task, ...] = (
         "Who is drawn, and the colours where the reference leaves them open",
         "The reference gives the colours. The lines stand above the result and left of it, so the colours lie exactly inside them.",
         needs="position",
+        lines=1,
     ),
     Task(
         "fashion-extraction",
@@ -180,16 +184,22 @@ TASKS: tuple[Task, ...] = (
         "Who is drawn",
         "A finished frame on the left, the lines of this one on the right; in the middle they get the finished frame's colours. Then go on with the next.",
         needs="position",
+        lines=2,
     ),
 )
 
 
+def task_or_none(name: str) -> Task | None:
+    """None for a free canvas, and for a task that another version may know."""
+    return next((task for task in TASKS if task.name == name), None)
+
+
 def task_named(name: str) -> Task:
     """Raises: BadSettings: there is none of this name."""
-    for task in TASKS:
-        if task.name == name:
-            return task
-    raise BadSettings(f"There is no task {name[:40]!r}. Tasks: {', '.join(task.name for task in TASKS)}.")
+    found = task_or_none(name)
+    if found is None:
+        raise BadSettings(f"There is no task {name[:40]!r}. Tasks: {', '.join(task.name for task in TASKS)}.")
+    return found
 
 
 def project_of(task: Task, width: int | None = None, height: int | None = None) -> Project:

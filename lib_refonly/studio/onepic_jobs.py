@@ -16,6 +16,7 @@ from PIL import Image
 from lib_refonly import __version__
 from lib_refonly.errors import Interrupted
 from lib_refonly.imaging.infotext import write_infotext
+from lib_refonly.onepic.finish import lines_of, with_lines
 from lib_refonly.onepic.project import FORMAT, VERSION, Project
 from lib_refonly.onepic.settings import OnePicPaintSettings
 from lib_refonly.studio.desk import Desk
@@ -115,7 +116,16 @@ def finished(painter: CanvasPainter, project: Project, settings: OnePicPaintSett
     """Paint here and now. Raises: whatever the painter finds wrong."""
     begun = time.monotonic()
     result = painter.paint(project, settings, on_step)
-    return Finished(dict(sorted(result.painted.targets.items())), result.painted.canvas, result.lora, time.monotonic() - begun, result.text)
+    targets, text = dict(sorted(result.painted.targets.items())), result.text
+    for number, lines in lines_of(project, settings).items():
+        if number in targets:
+            targets[number] = with_lines(targets[number], lines, project, settings)
+            text = text and ", ".join([text, *(f"{name}: {value}" for name, value in _of_lines(settings).items())])
+    return Finished(targets, result.painted.canvas, result.lora, time.monotonic() - begun, text)
+
+
+def _of_lines(settings: OnePicPaintSettings) -> dict[str, str]:
+    return {f"{FIELD} lines on top": f"{settings.lines_back:g}", f"{FIELD} flats": f"{settings.flats:g}"}
 
 
 def told(project: Project) -> dict[str, Any]:
@@ -146,6 +156,7 @@ def infotext(project: Project, settings: OnePicPaintSettings, lora: str, panel: 
         "RefOnly version": __version__,
         f"{FIELD} LoRA": lora or None,
         f"{FIELD} LoRA strength": f"{settings.lora_strength:g}" if lora else None,
+        **(_of_lines(settings) if panel in lines_of(project, settings) else {}),
         f"{FIELD} panel": None if panel is None else panel + 1,
         FIELD: json.dumps(told(project), ensure_ascii=False, separators=(",", ":")),
     }

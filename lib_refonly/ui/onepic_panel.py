@@ -16,7 +16,7 @@ import gradio as gr
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Project, blank
 from lib_refonly.onepic.settings import AUTO, NONE, OnePicPaintSettings
-from lib_refonly.onepic.tasks import TASKS, Task, project_of, task_named
+from lib_refonly.onepic.tasks import TASKS, project_of, task_named, task_or_none
 from lib_refonly.settings import specs
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.settings_form import SettingsForm, component
@@ -203,11 +203,6 @@ _LOOKS = """<style>.gradio-container.gradio-container {
 }</style>"""
 
 
-def task_or_none(name: str) -> Task | None:
-    """None for a free canvas, and for a task that another version may know."""
-    return next((task for task in TASKS if task.name == name), None)
-
-
 def about_task(name: str) -> str:
     """What a task is, and what belongs into its panels; HTML."""
     task = task_or_none(name)
@@ -257,6 +252,8 @@ def _asked(hosted: bool) -> AskedPart:
         with gr.Row():
             form.make("lora_strength", "steps")
         form.make("cfg")
+        with gr.Row():
+            form.make("lines_back", "flats")
         with gr.Row():
             info = specs(OnePicPaintSettings)["seed"].help
             seed = gr.Number(0, label="Seed", info=info, precision=0, minimum=0, maximum=_LONGEST_SEED, elem_id="refonly-onepic-seed")

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lib_refonly.errors import BadModel, Interrupted
 from lib_refonly.imaging.infotext import png_bytes, read_infotext
+from lib_refonly.onepic.examples import example
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project, blank
 from lib_refonly.onepic.settings import OnePicPaintSettings
+from lib_refonly.onepic.tasks import task_named
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.jobs import Waiting
-from lib_refonly.studio.onepic_jobs import FIELD, Finished, Later, Step, canvas_job, infotext, told
+from lib_refonly.studio.onepic_jobs import FIELD, Finished, Later, Step, canvas_job, finished, infotext, told
 
 LONG = 60.0
 TWO_STEPS = OnePicPaintSettings(steps=2)
@@ -34,6 +37,7 @@ class Painter:
     at: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     steps: int = 0
+    text: str = ""
 
     def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Callable[[int, int], None] | None = None) -> Any:
         if self.error:
@@ -45,7 +49,7 @@ class Painter:
                 on_step(step + 1, settings.steps)
             self.steps += 1
         pictures = {number: Image.new("RGB", (project.width, project.height), "grey") for number in (3, 1)}
-        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine", text="")
+        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine", text=self.text)
 
 
 def free() -> Painter:
@@ -192,3 +196,23 @@ def test_the_canvas_has_its_own_size_and_names_no_panel_and_no_lora() -> None:
     _, _, fields = read_infotext(infotext(replace(PROJECT, prompt=""), OnePicPaintSettings(), ""))
     assert fields["Size"] == "192x64"
     assert not {"ONE-PIC panel", "ONE-PIC LoRA", "ONE-PIC LoRA strength"} & set(fields)
+
+
+def test_lines_are_laid_over_the_result_and_told() -> None:
+    project, asked = example(task_named("colorize"), 64, 64), OnePicPaintSettings(steps=1, flats=0.25)
+    done = finished(free(), project, asked)
+    assert done.targets[3].size != (64, 64) == done.targets[1].size
+    assert np.asarray(done.targets[3]).min() < 10, "grey, and black lines"
+    fields = read_infotext(infotext(project, asked, "", 3))[2]
+    assert (fields["ONE-PIC lines on top"], fields["ONE-PIC flats"], fields["Size"]) == ("1", "0.25", "64x64")
+    assert "ONE-PIC flats" not in read_infotext(infotext(project, asked, "", 1))[2]
+    without = OnePicPaintSettings(steps=1, lines_back=0.0)
+    assert finished(free(), project, without).targets[3].size == (64, 64)
+    assert "ONE-PIC lines on top" not in read_infotext(infotext(project, without, "", 3))[2]
+
+
+def test_a_webui_s_own_text_gets_the_lines_too() -> None:
+    painter = free()
+    painter.text = "a cat\nSteps: 1, Seed: 5"
+    fields = read_infotext(finished(painter, example(task_named("colorize"), 64, 64), OnePicPaintSettings(steps=1)).text)[2]
+    assert (fields["Seed"], fields["ONE-PIC lines on top"]) == ("5", "1")
