@@ -182,7 +182,7 @@ def _moments(x: Tensor, groups: int) -> Tensor:
 
 
 class _Convolution(TorchFunctionMode):
-    """What the context's cells along the border add to the target's. A convolution is linear: it is computed once, and drawn out like the rest. The weights
+    """What the context's cells along the border add to the target's. A convolution is linear, so this is kept and drawn out like the rest. The weights
     are those that `torch.conv2d` is handed, since a host may cast or move them, or put a LoRA into or beside them.
     """
 
@@ -223,7 +223,7 @@ class _Convolution(TorchFunctionMode):
         stride, padding, dilation = (value if isinstance(value, int) else value[0] for value in (stride, padding, dilation))
         if self.store.reading:
             height, width = out.shape[-2:]
-            out.view(*out.shape[:2], -1)[..., _border(height, width, x.device)] += self._kept.pop(0)
+            out.view(*out.shape[:2], -1)[..., _rim(height, width, x.device)] += self._kept.pop(0)
         elif weight.shape[-2:] == (3, 3) and (padding, dilation, groups) == (1, 1, 1):
             cells, outside = _reached(self.store.at(x.shape[-2]), x.shape[-2], x.shape[-1], stride, x.device)
             patches = (x.flatten(-2)[..., cells] * outside).unflatten(-1, (9, -1)).flatten(1, 2)
@@ -233,7 +233,7 @@ class _Convolution(TorchFunctionMode):
 
 
 @lru_cache(64)
-def _border(height: int, width: int, device: torch.device) -> Tensor:
+def _rim(height: int, width: int, device: torch.device) -> Tensor:
     """Which cells of a picture lie at its border, [cells]."""
     inner = torch.zeros(height, width, dtype=torch.bool)
     inner[1:-1, 1:-1] = True
@@ -244,7 +244,7 @@ def _border(height: int, width: int, device: torch.device) -> Tensor:
 def _reached(box: Box, height: int, width: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The cells of a canvas that a kernel of 3 by 3 reads at the border of `box`, [9 * cells], and whether they lie in the canvas, outside of `box`."""
     wide = box.width // stride
-    at = _border(box.height // stride, wide, torch.device("cpu"))
+    at = _rim(box.height // stride, wide, torch.device("cpu"))
     around = torch.arange(-1, 2)
     y = (box.top + stride * (at // wide) + around.repeat_interleave(3)[:, None]).flatten()
     x = (box.left + stride * (at % wide) + around.repeat(3)[:, None]).flatten()

@@ -116,16 +116,11 @@ def finished(painter: CanvasPainter, project: Project, settings: OnePicPaintSett
     """Paint here and now. Raises: whatever the painter finds wrong."""
     begun = time.monotonic()
     result = painter.paint(project, settings, on_step)
-    targets, text = dict(sorted(result.painted.targets.items())), result.text
+    targets = dict(sorted(result.painted.targets.items()))
     for number, lines in lines_of(project, settings).items():
         if number in targets:
             targets[number] = with_lines(targets[number], lines, project, settings)
-            text = text and ", ".join([text, *(f"{name}: {value}" for name, value in _of_lines(settings).items())])
-    return Finished(targets, result.painted.canvas, result.lora, time.monotonic() - begun, text)
-
-
-def _of_lines(settings: OnePicPaintSettings) -> dict[str, str]:
-    return {f"{FIELD} lines on top": f"{settings.lines_back:g}", f"{FIELD} flats": f"{settings.flats:g}"}
+    return Finished(targets, result.painted.canvas, result.lora, time.monotonic() - begun, result.text)
 
 
 def told(project: Project) -> dict[str, Any]:
@@ -143,8 +138,13 @@ def told(project: Project) -> dict[str, Any]:
     }
 
 
-def infotext(project: Project, settings: OnePicPaintSettings, lora: str, panel: int | None = None) -> str:
-    """A1111's parameters text of a painted panel (from 0), or of the whole canvas. `lora`: the name of the one that was used, or ""."""
+def infotext(project: Project, settings: OnePicPaintSettings, lora: str, panel: int | None = None, text: str = "") -> str:
+    """A1111's parameters text of a painted panel (from 0), or of the whole canvas. `lora`: the name of the one that was used, or "". `text`: what a WebUI
+    has to say of it, which then only gets what was done afterwards.
+    """
+    lines = {f"{FIELD} lines on top": f"{settings.lines_back:g}", f"{FIELD} flats": f"{settings.flats:g}"} if panel in lines_of(project, settings) else {}
+    if text:
+        return ", ".join([text, *(f"{name}: {value}" for name, value in lines.items())])
     width, height = project.size if panel is None else (project.width, project.height)
     fields: dict[str, object] = {
         "Steps": settings.steps,
@@ -156,7 +156,7 @@ def infotext(project: Project, settings: OnePicPaintSettings, lora: str, panel: 
         "RefOnly version": __version__,
         f"{FIELD} LoRA": lora or None,
         f"{FIELD} LoRA strength": f"{settings.lora_strength:g}" if lora else None,
-        **(_of_lines(settings) if panel in lines_of(project, settings) else {}),
+        **lines,
         f"{FIELD} panel": None if panel is None else panel + 1,
         FIELD: json.dumps(told(project), ensure_ascii=False, separators=(",", ":")),
     }

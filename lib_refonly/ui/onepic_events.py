@@ -22,7 +22,7 @@ from lib_refonly.imaging.decode import open_picture
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.onepic.project import Project
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
-from lib_refonly.onepic.tasks import Task, filled
+from lib_refonly.onepic.tasks import Task, filled, task_or_none
 from lib_refonly.onepic.tips import in_words, tips
 from lib_refonly.studio.desk import Desk
 from lib_refonly.studio.jobs import Waiting
@@ -40,7 +40,6 @@ from lib_refonly.ui.onepic_panel import (
     lora_choices,
     panel_size,
     project_for,
-    task_or_none,
     tips_list,
 )
 from lib_refonly.ui.style_work import stop
@@ -251,7 +250,7 @@ class OnePicEvents:
         several = len(event.targets) > 1
 
         def keep(picture: Image.Image, what: str, number: int | None = None) -> Path:
-            return session.keep(picture, f"onepic-{settings.seed}{what}", event.text or infotext(project, settings, event.lora, number))
+            return session.keep(picture, f"onepic-{settings.seed}{what}", infotext(project, settings, event.lora, number, event.text))
 
         targets = tuple((number, keep(one, f"-panel-{number + 1}" if several else "", number)) for number, one in event.targets.items())
         session.shown, session.index = Shown(targets, keep(event.canvas, "-canvas")), 0

@@ -37,7 +37,6 @@ class Painter:
     at: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     steps: int = 0
-    text: str = ""
 
     def paint(self, project: Project, settings: OnePicPaintSettings, on_step: Callable[[int, int], None] | None = None) -> Any:
         if self.error:
@@ -49,7 +48,7 @@ class Painter:
                 on_step(step + 1, settings.steps)
             self.steps += 1
         pictures = {number: Image.new("RGB", (project.width, project.height), "grey") for number in (3, 1)}
-        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine", text=self.text)
+        return SimpleNamespace(painted=SimpleNamespace(targets=pictures, canvas=Image.new("RGB", project.size)), lora="mine", text="")
 
 
 def free() -> Painter:
@@ -212,7 +211,7 @@ def test_lines_are_laid_over_the_result_and_told() -> None:
 
 
 def test_a_webui_s_own_text_gets_the_lines_too() -> None:
-    painter = free()
-    painter.text = "a cat\nSteps: 1, Seed: 5"
-    fields = read_infotext(finished(painter, example(task_named("colorize"), 64, 64), OnePicPaintSettings(steps=1)).text)[2]
-    assert (fields["Seed"], fields["ONE-PIC lines on top"]) == ("5", "1")
+    project, text = example(task_named("colorize"), 64, 64), "a cat\nSteps: 1, Seed: 5"
+    fields = read_infotext(infotext(project, TWO_STEPS, "", 3, text))[2]
+    assert (fields["Steps"], fields["Seed"], fields["ONE-PIC lines on top"]) == ("1", "5", "1")
+    assert infotext(project, TWO_STEPS, "", None, text) == text, "the whole canvas is as the WebUI painted it"
