@@ -251,9 +251,7 @@ def _asked(hosted: bool) -> AskedPart:
             control = component("control-alone", known["control_alone"], bool, True, "refonly-onepic")
         with gr.Row():
             form.make("lora_strength", "steps")
-        form.make("cfg")
-        with gr.Row():
-            form.make("lines_back", "flats")
+        form.make("cfg", "lines_back", "flats")
         with gr.Row():
             info = specs(OnePicPaintSettings)["seed"].help
             seed = gr.Number(0, label="Seed", info=info, precision=0, minimum=0, maximum=_LONGEST_SEED, elem_id="refonly-onepic-seed")
