@@ -8,13 +8,15 @@ from lib_refonly.refonly.settings import SAMPLERS
 from lib_refonly.settings import check, setting
 
 AUTO, NONE = "for the task", "none"
+TINY, TINY_SIDE = "tiny-base", 128
+"""The embedded checkpoint, and the px of the panels that its LoRAs were trained with."""
 
 
 @dataclass(frozen=True)
 class OnePicPaintSettings:
     """`model`: a name of `shelf.bases`. `lora`: a name of `shelf.loras`; AUTO takes the one for the canvas' task, NONE takes none."""
 
-    model: str = setting("tiny-base", "Model", "The checkpoint that paints.")
+    model: str = setting(TINY, "Model", "The checkpoint that paints.")
     lora: str = setting(AUTO, "LoRA", "What was learnt for a task. Without one the checkpoint fills the panel in as it sees fit.")
     lora_strength: float = setting(1.0, "LoRA strength", "1 is what it was trained for.", minimum=0.0, maximum=2.0, step=0.05)
     steps: int = setting(20, "Steps", "More take longer; 20 are enough.", minimum=1, maximum=150, step=1)

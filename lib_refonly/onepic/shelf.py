@@ -20,13 +20,14 @@ FOLDER = "onepic"
 
 @dataclass(frozen=True)
 class LoraFile:
-    """`task`, `layout`, `title`: what it was trained for; empty where the file does not say."""
+    """`task`, `layout`, `title`, `side` (px of a panel): what it was trained for; empty where the file does not say."""
 
     name: str
     path: Path
     task: str
     layout: str
     title: str
+    side: int = 0
 
 
 def loras(folders: Iterable[Path] | None = None) -> list[LoraFile]:
@@ -49,7 +50,8 @@ def _read(path: Path) -> LoraFile | None:
 def described(name: str, path: Path, metadata: Mapping[str, Any]) -> LoraFile:
     """A LoRA with what its file's metadata say of it."""
     about = told(metadata)
-    return LoraFile(name, path, *(str(about.get(key, "")) for key in ("task", "layout", "title")))
+    side = about.get("size")
+    return LoraFile(name, path, *(str(about.get(key, "")) for key in ("task", "layout", "title")), side=side if isinstance(side, int) else 0)
 
 
 def told(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,22 @@ _REUSE_GRID = 64
 """Pixels: 8 of a latent cell, times the 8 cells that a UNet's three halvings make one of."""
 _MUCH = 1.2
 """How much longer one side may get than the other, against the picture's own, before it is worth a word."""
+_AWAY = 1.8
+"""How many times a LoRA's own size a panel may be, or the other way round, before it is worth a word."""
 _EXIF_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 
 def tips(project: Project) -> list[str]:
     """Sentences for the painter; none of them stands in the way of painting. Panels are numbered from 1 in them."""
     return [*_of_layout(project), *_of_cost(project), *_of_panels(project)]
+
+
+def of_lora(project: Project, name: str, side: int) -> list[str]:
+    """`side`: px of the panels that the LoRA was trained with, or 0."""
+    away = max(project.width, project.height) / side if side else 1.0
+    if 1 / _AWAY < away < _AWAY:
+        return []
+    return [f"{name} was trained with panels of {side} px; these have {project.width} x {project.height}. It paints best at its own size."]
 
 
 def _of_layout(project: Project) -> Iterator[str]:

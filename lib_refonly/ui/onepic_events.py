@@ -21,7 +21,7 @@ from lib_refonly.errors import BadSettings
 from lib_refonly.imaging.decode import open_picture
 from lib_refonly.imaging.infotext import png_bytes
 from lib_refonly.onepic.project import Project
-from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
+from lib_refonly.onepic.settings import AUTO, TINY, OnePicPaintSettings
 from lib_refonly.onepic.tasks import Task, filled, task_or_none
 from lib_refonly.onepic.tips import in_words, tips
 from lib_refonly.studio.desk import Desk
@@ -30,7 +30,6 @@ from lib_refonly.studio.onepic_jobs import CanvasPainter, Finished, Step, canvas
 from lib_refonly.ui import markup, shim
 from lib_refonly.ui.onepic_panel import (
     COMPOSER,
-    TINY,
     Choices,
     OnePicPanel,
     OnePicSession,

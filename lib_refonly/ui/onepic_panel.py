@@ -15,7 +15,7 @@ import gradio as gr
 
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Project, blank
-from lib_refonly.onepic.settings import AUTO, NONE, OnePicPaintSettings
+from lib_refonly.onepic.settings import AUTO, NONE, TINY, TINY_SIDE, OnePicPaintSettings
 from lib_refonly.onepic.tasks import TASKS, project_of, task_named, task_or_none
 from lib_refonly.settings import specs
 from lib_refonly.ui import markup, shim
@@ -27,8 +27,6 @@ COMPOSER = "refonly-onepic-composer"
 FIRST_TASK = "colorize"
 FREE = ("Free canvas", "")
 """A canvas for no task: title and value."""
-TINY, TINY_SIDE = "tiny-base", 128
-"""The embedded checkpoint, and the px of the panels that its LoRAs were trained with."""
 TABS = ("txt2img", "img2img")
 """A WebUI's own tabs that paint."""
 _LONGEST_SEED = 2**32 - 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib_refonly.errors import BadPicture, BadSettings
-from lib_refonly.onepic.settings import AUTO, NONE, OnePicPaintSettings
+from lib_refonly.onepic.settings import AUTO, NONE, TINY_SIDE, OnePicPaintSettings
 from lib_refonly.studio.commands.bar import Bar
 from lib_refonly.studio.commands.options import add_settings, read_settings
 
@@ -27,7 +27,7 @@ _OF_PROJECT = ("prompt", "negative", "reuse")
 
 _EPILOG = """examples:
   studio.py onepic tasks                               what canvases are good for
-  studio.py onepic new edit -o try.json --size 128x128 --example
+  studio.py onepic new edit -o try.json --example
   studio.py onepic new colorize -o girl.json --size 128x128 --panel 1=girl.png --panel 2=sketch.png
   studio.py onepic compose girl.json -o seen.png --marked
   studio.py onepic paint girl.json -o done.png --prompt "a girl with curls" --seed 7
@@ -53,7 +53,7 @@ def _add_making(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     action = _action(actions, "new", new, "make a project of pictures")
     action.add_argument("task", metavar="TASK|LAYOUT", help="a task of `onepic tasks`, or rows x columns such as 1x3, whose last panel is the target")
     action.add_argument("-o", "--out", type=Path, required=True, metavar="PROJECT.json")
-    action.add_argument("--size", metavar="WxH", help="of a panel, in pixels (default: the task's own, or 512x512)")
+    action.add_argument("--size", metavar="WxH", help="of a panel, in pixels (default: the task's own, or 512x512; an example's: 128x128)")
     action.add_argument("--panel", action="append", default=[], metavar="N=PICTURE", help="what panel N (from 1) shows, and the panels that repeat it")
     action.add_argument("--example", action="store_true", help="with the built-in drawings in all panels, to try a task")
     action.add_argument("--prompt", metavar="TEXT", help="what the target shows")
@@ -136,7 +136,7 @@ def _laid_out(name: str, size: str | None, with_example: bool) -> Project:
 
     width, height = (None, None) if size is None else _size(size)
     if with_example:
-        return example(task_named(name), width, height)
+        return example(task_named(name), width or TINY_SIDE, height or TINY_SIDE)
     if _LAYOUT.fullmatch(name):
         return blank(Layout.named(name.lower().replace("×", "x")), width or 512, height or 512)
     return project_of(task_named(name), width, height)
@@ -218,7 +218,8 @@ def compose(arguments: argparse.Namespace) -> int:
 def paint(arguments: argparse.Namespace) -> int:
     """Raises: BadSettings, BadPicture, BadModel, CannotWrite."""
     from lib_refonly.imaging.infotext import save_png
-    from lib_refonly.onepic.tips import tips
+    from lib_refonly.onepic.shelf import loras
+    from lib_refonly.onepic.tips import of_lora, tips
     from lib_refonly.studio.onepic_jobs import infotext
 
     _check_outputs(arguments)
@@ -236,7 +237,8 @@ def paint(arguments: argparse.Namespace) -> int:
     facts = f"seed {settings.seed}, {f'LoRA {done.lora}' if done.lora else 'no LoRA'}, {done.seconds:.1f} s"
     written = [*files, *([arguments.canvas] if arguments.canvas else [])]
     settings_told = dataclasses.asdict(settings)
-    _tell(arguments.json, written, tips(project), facts, **more, settings=settings_told, lora=done.lora, seconds=round(done.seconds, 3))
+    known = [*tips(project), *(tip for file in loras() if file.name == done.lora for tip in of_lora(project, file.name, file.side))]
+    _tell(arguments.json, written, known, facts, **more, settings=settings_told, lora=done.lora, seconds=round(done.seconds, 3))
     return 0
 
 

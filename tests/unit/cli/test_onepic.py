@@ -21,7 +21,7 @@ from lib_refonly.onepic.compose import composed
 from lib_refonly.onepic.examples import example
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project, blank
-from lib_refonly.onepic.settings import OnePicPaintSettings
+from lib_refonly.onepic.settings import TINY_SIDE, OnePicPaintSettings
 from lib_refonly.onepic.tasks import TASKS, project_of, task_named
 from lib_refonly.studio import cli, onepic_engine
 from lib_refonly.studio.commands import onepic
@@ -99,10 +99,11 @@ def test_a_project_of_a_task_with_its_repeated_pictures(run: Run) -> None:
 
 def test_an_example_to_try_a_task(run: Run) -> None:
     data = draw(Path("own.png")).read_bytes()
-    ran = run("onepic", "new", "frames", "-o", "p.json", "--size", "128x128", "--example", "--panel", "1=own.png")
+    ran = run("onepic", "new", "frames", "-o", "p.json", "--example", "--panel", "1=own.png")
     assert (ran.code, ran.out) == (0, "p.json\n")
     project = read("p.json")
     assert [panel.picture for panel in project.panels] == [data, None, example(task_named("frames")).panels[2].picture]
+    assert (project.width, project.height) == (TINY_SIDE, TINY_SIDE), "the built-in drawings are for the built-in checkpoint"
     assert run("onepic", "new", "1x3", "-o", "q.json", "--example").code == 2
 
 
@@ -228,6 +229,13 @@ def test_paint_with_what_is_usual(run: Run, fake: type[FakeEngine], monkeypatch:
     assert ran.out.startswith("out.png  (seed 0, no LoRA, ")
     assert fake.calls[-1] == ("paint", project, OnePicPaintSettings())
     assert ran.err.strip() == "Panel 1 is a target with no context beside it, so it follows the others less."
+
+
+def test_panels_of_another_size_than_the_loras(run: Run, fake: type[FakeEngine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake, "lora", "tiny-onepic-colorize")
+    for side, said in ((2 * TINY_SIDE, True), (TINY_SIDE, False)):
+        ran = run("onepic", "paint", written(blank(Layout(1, 2), side, side)), "-o", "out.png")
+        assert (f"trained with panels of {TINY_SIDE} px" in ran.err) == said
 
 
 def test_several_targets_are_numbered(run: Run, fake: type[FakeEngine]) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lib_refonly.onepic.layout import Layout
 from lib_refonly.onepic.project import Panel, Project
-from lib_refonly.onepic.tips import tips
+from lib_refonly.onepic.tips import of_lora, tips
 
 from .pictures import BLUE, GREEN, RED, lying, mask, plain
 
@@ -24,6 +24,13 @@ def project(*panels: Panel, layout: str = "", task: str = "", size: tuple[int, i
 
 def test_a_good_canvas_needs_no_tip() -> None:
     assert tips(project(SOURCE, TARGET)) == []
+
+
+@pytest.mark.parametrize(("side", "told"), [(0, False), (64, False), (100, False), (24, True), (512, True)])
+def test_panels_far_from_a_loras_own_size(side: int, told: bool) -> None:
+    said = of_lora(project(SOURCE, TARGET), "mine", side)
+    assert bool(said) == told
+    assert not told or (f"panels of {side} px" in said[0] and "64 x 64" in said[0])
 
 
 @pytest.mark.parametrize("layout", ["1x2", "2x1"])
