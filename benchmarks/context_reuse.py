@@ -38,7 +38,7 @@ REAL_SIDE = 32
 """Latent cells of a panel's side, at the real size."""
 ENOUGH, LIMIT = 35.0, 2.0
 """dB against the exact picture, and times the cost of one panel: the aim."""
-SETTINGS = OnePicPaintSettings(steps=20, seed=1)
+SETTINGS = OnePicPaintSettings(steps=20, seed=1, cfg=1.0)
 
 ABOUT = f"""dB: `tiny-base` with its LoRA for {TASK}, 2 by 2 panels of {SIDE} px, one of them painted, {SETTINGS.steps} steps {SETTINGS.sampler}, \
 CFG {SETTINGS.cfg:g}, {PICTURES} canvases of the samples: the target panel against the exact one (PSNR), lowest and highest of the {PICTURES}. \

@@ -21,7 +21,7 @@ class OnePicPaintSettings:
     lora_strength: float = setting(1.0, "LoRA strength", "1 is what it was trained for.", minimum=0.0, maximum=2.0, step=0.05)
     steps: int = setting(20, "Steps", "More take longer; 20 are enough.", minimum=1, maximum=150, step=1)
     cfg: float = setting(
-        1.0, "CFG scale", "How closely the prompt is followed. 1 is quickest, and follows the other panels most.", minimum=1.0, maximum=30.0, step=0.5
+        2.5, "CFG scale", "How closely the prompt is followed. 1 is quickest, and follows the other panels most.", minimum=1.0, maximum=30.0, step=0.5
     )
     seed: int = setting(0, "Seed", "The same number paints the same picture.", minimum=0, maximum=2**32 - 1, step=1)
     sampler: str = setting("UniPC", "Sampler", "The order of the steps.", choices=SAMPLERS)

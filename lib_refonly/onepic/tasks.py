@@ -24,7 +24,7 @@ class PanelSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """`width` and `height`: of a panel, px. `like`: a task of the same panels, whose LoRA serves where there is none for this one, or "".
+    """`width` and `height`: of a panel, px. `like`: a task of nearly the same panels, whose LoRA serves where there is none for this one, or "".
 
     `lines`: the panel (from 0) whose line drawing is coloured, if one is.
 
@@ -88,6 +88,7 @@ TASKS: tuple[Task, ...] = (
         (_PHOTO, _again("photograph", 0), _again("photograph", 0), _target("The picture, changed.")),
         "What is to be changed: make the hydrant white",
         "The picture stands three times beside the result; the prompt says what becomes different. Everything else stays.",
+        like="edit-masked",
         needs="source",
     ),
     Task(
@@ -170,6 +171,7 @@ TASKS: tuple[Task, ...] = (
         ),
         "The character, and what they do",
         "The character stands on the left, in one or two drawings; the sketch above the result gives the pose, and where head, hands and feet are.",
+        like="colorize",
         needs="position",
     ),
     Task(

@@ -18,7 +18,7 @@ from lib_refonly.onepic import lora, shelf
 from lib_refonly.onepic.painter import paint
 from lib_refonly.onepic.project import Panel
 from lib_refonly.onepic.settings import AUTO, OnePicPaintSettings
-from lib_refonly.onepic.tasks import project_of, task_named
+from lib_refonly.onepic.tasks import TASKS, project_of, task_named
 from lib_refonly.refonly import convert
 from lib_refonly.refonly.loader import load_refonly
 from lib_refonly.refonly.settings import RefOnlySettings
@@ -63,13 +63,14 @@ def test_the_samples_are_coloured_like_their_references() -> None:
 
 def test_each_onepic_lora_is_small_and_for_a_canvas_that_can_be_made() -> None:
     files = shelf.loras([EMBEDDED / shelf.FOLDER])
-    assert {"colorize", "subject", "try-on"} <= {file.task for file in files}
+    assert all(shelf.choose(task.name, task.layout.name, AUTO, files) for task in TASKS)
     for file in files:
         assert file.path.stat().st_size <= MEGABYTE
         assert shelf.choose(file.task, file.layout, AUTO, files) == file
         task_named(file.task)
     subject = next(file for file in files if file.task == "subject")
-    assert shelf.choose("portrait", subject.layout, AUTO, files) == subject, "three references of one subject, too"
+    for task, like in (("portrait", "subject"), ("new-pose", "colorize"), ("edit", "edit-masked")):
+        assert shelf.choose(task, subject.layout, AUTO, files) == next(file for file in files if file.task == like)
     own = replace(subject, name="mine", task="portrait")
     assert shelf.choose("portrait", subject.layout, AUTO, [*files, own]) == own
     assert shelf.choose("", subject.layout, AUTO, files) is None
@@ -84,6 +85,16 @@ def test_the_same_number_paints_the_same_picture_with_a_sampler_that_adds_noise(
     assert not np.array_equal(first, np.asarray(paint(base, project, replace(settings, seed=6)).targets[1]))
     pair, (alone,) = (base.paint(["a cat"] * n, Plan(), size=(64, 64), steps=3, seed=seed, sampler="Euler a") for n, seed in ((2, 4), (1, 5)))
     assert np.abs(np.asarray(pair[1], int) - np.asarray(alone, int)).max() <= 2
+
+
+def test_cfg_costs_nothing_where_there_is_nothing_to_be_told() -> None:
+    base, rows = TextToImage(EMBEDDED / "tiny-base"), list[int]()
+    picture = png_bytes(open_picture(SAMPLES[0] / "lines.png").resize((64, 64)))
+    told = replace(project_of(task_named("segmentation"), 64, 64), panels=(Panel(picture=picture), Panel(role="target")), prompt="hair")
+    base.unet.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    for project, cfg in ((told, 1.0), (told, 3.0), (replace(told, prompt=""), 3.0), (replace(told, negative="hair"), 3.0)):
+        paint(base, project, OnePicPaintSettings(steps=1, cfg=cfg))
+    assert rows == [1, 2, 1, 1]
 
 
 def test_a_canvas_is_coloured_like_its_reference() -> None:
