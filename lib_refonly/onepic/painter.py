@@ -40,12 +40,12 @@ def paint(
     dice = torch.Generator().manual_seed(s.seed)
     noise = torch.randn(context.latents.shape, generator=dice).to(base.device, base.dtype)
     # Where nothing tells the two sides apart, CFG changes nothing and costs twice.
-    guidance = Guidance(1.0 if plan is None and project.prompt == project.negative else s.cfg)
-    text = base.contexts([project.prompt] if guidance == Guidance(1.0) else [project.negative, project.prompt])
+    cfg = 1.0 if plan is None and project.prompt == project.negative else s.cfg
+    text = base.contexts([project.prompt] if cfg == 1 else [project.negative, project.prompt])
     whole = replace(plan or Plan(), canvas=context)
     scheduler = make_scheduler(s.sampler, base.scheduler_config)
     with nullcontext() if lora is None else merged(base.unet, lora, s.lora_strength):
-        latents = denoise(base.unet, whole, scheduler, noise, s.steps, guidance, dice, on_step, text)
+        latents = denoise(base.unet, whole, scheduler, noise, s.steps, Guidance(cfg), dice, on_step, text)
     latents = torch.where(context.target.to(latents.device), latents, context.latents)
     return _decoded(base, project, seen, latents)
 

@@ -51,7 +51,7 @@ def described(name: str, path: Path, metadata: Mapping[str, Any]) -> LoraFile:
     """A LoRA with what its file's metadata say of it."""
     about = told(metadata)
     side = about.get("size")
-    return LoraFile(name, path, *(str(about.get(key, "")) for key in ("task", "layout", "title")), side=side if isinstance(side, int) else 0)
+    return LoraFile(name, path, *(str(about.get(key, "")) for key in ("task", "layout", "title")), side=side if isinstance(side, int) and side > 0 else 0)
 
 
 def told(metadata: Mapping[str, Any]) -> dict[str, Any]:
