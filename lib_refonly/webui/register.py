@@ -8,11 +8,12 @@ from typing import Any
 
 from modules import script_callbacks
 
-from lib_refonly.webui import api, options, style_network, xyz
+from lib_refonly.webui import api, forge_example, options, style_network, xyz
 from lib_refonly.webui.script import RefOnlyScript
 
 
 def register() -> None:
+    forge_example.teach()
     script_callbacks.on_cfg_denoiser(RefOnlyScript.on_step)
     script_callbacks.on_before_ui(xyz.add_axes)
     script_callbacks.on_before_ui(style_network.register_network)

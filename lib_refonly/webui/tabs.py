@@ -26,13 +26,14 @@ from lib_refonly.ui.style_events import StyleEvents
 from lib_refonly.ui.style_panel import build_style_panel
 from lib_refonly.webui.canvas_painter import HostCanvasPainter, here, listed, parcel
 from lib_refonly.webui.context import context
+from lib_refonly.webui.forge_example import taught
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
 from lib_refonly.webui.style_painter import HostPainter
 
 _EXAMPLE = "refonly-tiny-base"
 _SHARED = ("listen", "share", "ngrok", "server_name", "hide_ui_dir_config")
-_FORGE = (
-    "Not for this WebUI: Forge loads no UNet as narrow as the small example checkpoint's, so the built-in model has nothing to paint on here. "
+_UNKNOWN = (
+    "Not for this WebUI: it loads no UNet as narrow as the small example checkpoint's, so the built-in model has nothing to paint on here. "
     "Download the authors' model below, and load any Stable Diffusion 1.x or 2.x checkpoint."
 )
 
@@ -41,7 +42,7 @@ def build_tab() -> list[tuple[Any, str, str]]:
     """For the host's on_ui_tabs."""
     shelf = context().shelf
     beside = with_adapters(shelf)
-    example = Example(install_example, _FORGE if "modules_forge" in sys.modules else "")
+    example = Example(install_example, _UNKNOWN if "modules_forge" in sys.modules and not taught() else "")
     with gr.Blocks(analytics_enabled=False) as page:
         shim.listener()
         panel = build_start_panel(shelf.store, beside, find_samples(EMBEDDED / "samples"), example, may_point())

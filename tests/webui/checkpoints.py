@@ -24,11 +24,15 @@ _LEVELS = 4
 
 
 def small(out: Path) -> None:
-    """For AUTOMATIC1111: tiny-base, and random ones with SD 1.5's and SD 2.1's networks, only narrow."""
-    to_ldm(EMBEDDED / "tiny-base", out / "tiny-base.safetensors")
-    to_ldm(EMBEDDED / "tiny-refonly", out / "tiny-refonly.safetensors")
+    """For AUTOMATIC1111: random ones with SD 1.5's and SD 2.1's networks, only narrow."""
     _random(out, "rand-sd15", (32, 64, 128, 128), 768, "epsilon", vae=(32, 64, 64, 64))
     _random(out, "rand-sd21v", (32, 64, 128, 128), 1024, "v_prediction", vae=(32, 64, 64, 64), use_linear_projection=True)
+
+
+def embedded(out: Path) -> None:
+    """The project's own, for the hosts that load them."""
+    for name in ("tiny-base", "tiny-refonly"):
+        to_ldm(EMBEDDED / name, out / f"{name}.safetensors")
 
 
 def of_true_width(out: Path) -> None:
@@ -98,7 +102,7 @@ def models(out: Path, wide: bool) -> None:
 
 
 def lora(out: Path, wide: bool) -> None:
-    """A LoRA in kohya's layout for rand-sd15: q, k and the way out of the first cross-attention. For tiny-base, where there is one, its own."""
+    """A LoRA in kohya's layout for rand-sd15: q, k and the way out of the first cross-attention. And tiny-base's own."""
     inner, site, rank = (320 if wide else 32), "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2", 4
     torch.manual_seed(3)
     out.mkdir()
@@ -107,9 +111,8 @@ def lora(out: Path, wide: bool) -> None:
         tensors |= {f"{site}_{layer}.lora_down.weight": torch.randn(rank, width), f"{site}_{layer}.lora_up.weight": torch.randn(inner, rank) / 4}
         tensors[f"{site}_{layer}.alpha"] = torch.tensor(float(rank))
     save_file(tensors, out / "random.safetensors")
-    if not wide:
-        for path in (EMBEDDED / "onepic").glob("*.safetensors"):
-            shutil.copy(path, out)
+    for path in (EMBEDDED / "onepic").glob("*.safetensors"):
+        shutil.copy(path, out)
 
 
 def embedding(out: Path) -> None:

@@ -35,6 +35,8 @@ def webui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     host.checkpoints.mkdir()
     host.models.mkdir()
     (checkpoints.of_true_width if host.is_forge else checkpoints.small)(host.checkpoints)
+    if host.loads_tiny:
+        checkpoints.embedded(host.checkpoints)
     checkpoints.models(host.models, host.is_forge)
     if not host.is_forge:
         sdxl.checkpoint(host.checkpoints)

@@ -16,7 +16,7 @@ from lib_refonly.imaging.decode import decode_base64
 from lib_refonly.imaging.infotext import png_bytes, save_png
 from lib_refonly.studio.engine import Engine
 from lib_refonly.ui.request import names
-from tests.webui.webui import RESULTS, SAMPLES, TITLE, Failed, Painted, WebUI, asked, beside, drawing, reference
+from tests.webui.webui import SAMPLES, TITLE, Failed, Painted, WebUI, asked, beside, drawing, reference
 
 CHANGED = 1.0
 """Mean difference of two pictures, of 255, that no rounding makes."""
@@ -287,7 +287,7 @@ def test_xyz(webui: WebUI, plain: Painted) -> None:
 
 def test_colours_as_the_studio_does(webui: WebUI) -> None:
     """tiny-refonly on tiny-base colours the samples as the studio does"""
-    if webui.is_forge:
+    if not webui.loads_tiny:
         pytest.skip("this host's loader takes no UNet as narrow as tiny-base's")
     columns = []
     for sample in range(3):
@@ -297,12 +297,12 @@ def test_colours_as_the_studio_does(webui: WebUI) -> None:
         assert float(np.abs(ours - studio).mean()) < 6
         inputs = [decode_base64(one).convert("RGB").resize((256, 256)) for one in (reference(sample), drawing(sample))]
         columns.append(np.vstack([*map(np.asarray, inputs), ours, studio]))
-    save_png(RESULTS / "samples.png", Image.fromarray(np.hstack(columns).astype(np.uint8)))
+    save_png(webui.sheet("samples"), Image.fromarray(np.hstack(columns).astype(np.uint8)))
 
 
 def test_converted_checkpoint(webui: WebUI, plain: Painted) -> None:
     """a converted model can be chosen in the host's own list"""
-    if webui.is_forge:
+    if not webui.loads_tiny:
         pytest.skip("this host's loader takes no UNet as narrow as tiny-refonly's")
     painted = webui.paint(asked(model="tiny-refonly"), checkpoint="tiny-refonly", width=256, height=256, steps=4, cfg_scale=1)
     assert painted.picture.std() > 10

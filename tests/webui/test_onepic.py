@@ -22,7 +22,7 @@ from lib_refonly.onepic.shelf import choose, loras
 from lib_refonly.onepic.tasks import TASKS
 from lib_refonly.studio.onepic_engine import OnePicEngine
 from tests.webui.test_api import CHANGED, IP, apart, plain, same
-from tests.webui.webui import RESULTS, Failed, Painted, WebUI, asked, drawing, reference
+from tests.webui.webui import Failed, Painted, WebUI, asked, drawing, reference
 
 __all__ = ["plain"]
 SIDE = 128
@@ -107,7 +107,7 @@ def test_the_context_is_kept_for_some_steps(webui: WebUI, plain: Painted) -> Non
 
 def test_presets_as_in_the_studio(webui: WebUI) -> None:
     """ONE-PIC: each preset's example is painted on tiny-base, with its built-in LoRA if there is one, as the studio paints it"""
-    if webui.is_forge:
+    if not webui.loads_tiny:
         pytest.skip("this host's loader takes no UNet as narrow as tiny-base's")
     engine, settings, rows = OnePicEngine("cpu"), OnePicPaintSettings(steps=20, seed=1, sampler="Euler"), list[list[np.ndarray]]()
     for task in TASKS:
@@ -117,7 +117,7 @@ def test_presets_as_in_the_studio(webui: WebUI) -> None:
         (studio,) = engine.paint(asked_for, settings).painted.targets.values()
         seen = ImageOps.pad(Image.fromarray(np.asarray(composed(asked_for).preview())), (2 * SIDE, 2 * SIDE), color="white")
         rows.append([np.asarray(seen), webui.paint(on(asked_for), checkpoint="tiny-base", **how).picture, np.asarray(studio).astype(int)])
-    save_png(RESULTS / "presets.png", Image.fromarray(np.vstack([_row(*row) for row in rows]).astype(np.uint8)))
+    save_png(webui.sheet("presets"), Image.fromarray(np.vstack([_row(*row) for row in rows]).astype(np.uint8)))
     distances = np.array([[np.abs(ours - studio).mean() for _, _, studio in rows] for _, ours, _ in rows])
     assert distances.argmin(1).tolist() == list(range(len(rows))), distances.round(1)
 

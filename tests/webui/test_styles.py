@@ -18,7 +18,7 @@ from lib_refonly.stylecode.maker import CodeMaker
 from lib_refonly.stylecode.shelf import find
 from tests.webui.styles import MODEL
 from tests.webui.test_api import CHANGED, IP, apart, plain, same, the_prompt_acts
-from tests.webui.webui import RESULTS, Failed, Painted, WebUI, asked, drawing, reference
+from tests.webui.webui import Failed, Painted, WebUI, asked, drawing, reference
 
 __all__ = ["plain"]
 ONE, OTHER = (write_short(random_style(number), MODEL) for number in (1, 2))
@@ -107,7 +107,7 @@ def test_style_prompt_replaced_in_a_plot(webui: WebUI, plain: Painted) -> None:
 
 def test_a_code_of_the_studio(webui: WebUI) -> None:
     """stylecodes: a code that the studio made of a picture gives the same style on tiny-base here as there"""
-    if webui.is_forge:
+    if not webui.loads_tiny:
         pytest.skip("this host's loader takes no UNet as narrow as tiny-base's")
     columns = []
     for ground in ("teal", "orange", "white"):
@@ -116,7 +116,7 @@ def test_a_code_of_the_studio(webui: WebUI) -> None:
         text, how = code.short, {"width": 256, "height": 256, "steps": 20, "cfg_scale": 4, "sampler_name": "Euler"}
         ours = webui.paint(prompt=f"{_PROMPT} <sref:{text}:1>", checkpoint="tiny-base", **how).picture
         columns.append((np.asarray(picture), ours, _in_the_studio(code)))
-    save_png(RESULTS / "styles.png", Image.fromarray(np.hstack([np.vstack(column) for column in columns]).astype(np.uint8)))
+    save_png(webui.sheet("styles"), Image.fromarray(np.hstack([np.vstack(column) for column in columns]).astype(np.uint8)))
     for number, (_, ours, _) in enumerate(columns):
         distances = [float(np.abs(ours - studio).mean()) for _, _, studio in columns]
         assert int(np.argmin(distances)) == number, distances  # two ways of sampling are never the same, and what a style adds is sensitive to that

@@ -87,6 +87,15 @@ class WebUI:
             return "reForge"
         return "Forge-Neo" if (self.folder / "modules_forge" / "packages").is_dir() else "Forge"
 
+    @property
+    def loads_tiny(self) -> bool:
+        """Whether the loader takes networks as narrow as `tiny-base` (reForge's knows true widths alone)."""
+        return self.name != "reForge"
+
+    def sheet(self, what: str) -> Path:
+        """Where a test's picture for docs/hosts.md goes."""
+        return RESULTS / f"{what}-{self.name.lower()}.png"
+
     def _arguments(self) -> list[str]:
         named = "\n".join(path.read_text("utf-8") for place in _KNOWN_IN for path in self.folder.glob(place))
         first = sorted(self.checkpoints.glob("*.safetensors"))[0]

@@ -190,13 +190,15 @@ def test_the_tab(a1111: Any) -> None:
     assert all(block.do_not_save_to_config for block in canvas.blocks.values())
 
 
-def test_forge_is_not_offered_what_it_cannot_load(a1111: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_forge_s_family_is_offered_what_its_loader_knows(a1111: Any, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
     from lib_refonly.webui import tabs
 
     monkeypatch.setitem(sys.modules, "modules_forge", types.ModuleType("modules_forge"))
+    monkeypatch.setattr(tabs, "taught", lambda: known)
     ((page, _, _),) = tabs.build_tab()
-    assert not has(page, "refonly-start-install")
-    assert any("Forge" in str(getattr(block, "value", "")) for block in page.blocks.values())
+    assert has(page, "refonly-start-install") is known
+    assert any("Not for this WebUI" in str(getattr(block, "value", "")) for block in page.blocks.values()) is not known
 
 
 @pytest.mark.parametrize(
