@@ -1,9 +1,10 @@
 // On their way inside a WebUI: pictures from galleries and samples into the Reference Only panels and the ONE-PIC canvas, and from there to img2img;
-// and the canvas itself into a tab's panel.
+// and the canvas itself into a tab's panel. A checkpoint that has just been put there is loaded (window.refonlyLoad).
 // The studio does not load this file. The zones' side of it is in refonly.js (window.refonlyGive).
 (() => {
   "use strict";
   const TABS = ["txt2img", "img2img"];
+  const LISTED = 1500; // ms
   const GALLERIES = ["txt2img", "img2img", "extras"];
   const STYLE = `.gradio-container.gradio-container {
     .refonly-button { padding: 4px 12px; font-size: 13px; line-height: 1.5; cursor: pointer; border-radius: 6px; color: var(--button-secondary-text-color); background: var(--button-secondary-background-fill); border: 1px solid var(--border-color-primary); }
@@ -138,6 +139,14 @@
     }]);
   }
 
+  // Forge's list of checkpoints knows what there was when the page was built, and takes nothing else.
+  window.refonlyLoad = (checkpoint) => {
+    const anew = byId("forge_refresh_checkpoint");
+    if (!anew) return window.selectCheckpoint?.(checkpoint);
+    anew.click();
+    setTimeout(() => window.selectCheckpoint?.(checkpoint), LISTED);
+  };
+
   function addButtons() {
     if (!byId("refonly-send-style")) {
       const style = document.createElement("style");
@@ -157,7 +166,7 @@
     const button = event.target.closest?.("[data-refonly-try], [data-refonly-load]");
     if (!button) return;
     if (button.dataset.refonlyTry) trySample(button.closest(".refonly-sample"), button.dataset.refonlyTry);
-    else window.selectCheckpoint?.(button.dataset.refonlyLoad);
+    else window.refonlyLoad(button.dataset.refonlyLoad);
   });
 
   window.onUiLoaded?.(addButtons);

@@ -39,7 +39,7 @@
     if (page) showPage(page);
     if (checkpoint) {
       // While the WebUI lists its checkpoints anew it has none, and could not find the one that it is told to load.
-      window.selectCheckpoint?.(checkpoint);
+      window.refonlyLoad?.(checkpoint);
       setTimeout(listAnew, LATER);
     } else listAnew();
     if (!tab) return;

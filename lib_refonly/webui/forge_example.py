@@ -37,6 +37,17 @@ def taught() -> bool:
     return any(network.__name__ == KNOWN_AS for network in getattr(listed, "models", ()))
 
 
+def choose_first() -> None:
+    """A Forge that had no checkpoint when it started does not see that its only one is chosen, and has to be told."""
+    if not taught():
+        return
+    from modules.sd_models import model_data
+    from modules_forge.main_entry import refresh_model_loading_parameters
+
+    if not model_data.forge_loading_parameters.get("checkpoint_info"):
+        refresh_model_loading_parameters()
+
+
 def _network(listed: Any) -> type:
     params = unet_params(json.loads((_FOLDER / "unet" / "config.json").read_text("utf-8")))
     return type(

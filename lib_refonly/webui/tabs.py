@@ -26,7 +26,7 @@ from lib_refonly.ui.style_events import StyleEvents
 from lib_refonly.ui.style_panel import build_style_panel
 from lib_refonly.webui.canvas_painter import HostCanvasPainter, here, listed, parcel
 from lib_refonly.webui.context import context
-from lib_refonly.webui.forge_example import taught
+from lib_refonly.webui.forge_example import choose_first, taught
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
 from lib_refonly.webui.style_painter import HostPainter
 
@@ -111,6 +111,7 @@ def install_example() -> str:
     chosen = shared.opts.data.get("sd_model_checkpoint")
     sd_models.list_models()
     shared.opts.data["sd_model_checkpoint"] = chosen  # under --ckpt, listing goes back to that one
+    choose_first()
     _install_loras()
     listed = (info.title for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == out.resolve())
     return next(listed, out.name)

@@ -161,6 +161,14 @@ def test_the_example_is_loaded_by_the_host(webui: Any) -> None:
     assert page.evaluate("window.checkpoint") == 'tiny "base".safetensors [0123]'
 
 
+def test_forge_lists_its_checkpoints_anew_before_one_is_loaded(webui: Any) -> None:
+    page = webui(installed("tiny.safetensors") + '<button id="forge_refresh_checkpoint" onclick="window.before = [window.checkpoint]"></button>')
+    page.click("text=Load it")
+    assert page.evaluate("window.before.length") == 1
+    page.wait_for_function("window.checkpoint === 'tiny.safetensors'")
+    assert page.evaluate("window.before[0]") is None
+
+
 def test_a_canvas_goes_into_a_tab(webui: Any) -> None:
     fields = '<div id="refonly-img2img-canvas"><input></div><div id="img2img_prompt"><textarea>old</textarea></div>'
     fields += '<div id="img2img_neg_prompt"><textarea>kept</textarea></div><div id="img2img_steps"><input type="number"><input type="range"></div>'

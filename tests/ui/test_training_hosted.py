@@ -48,7 +48,7 @@ with gr.Blocks(analytics_enabled=False) as page:
             host = Webui()
             panel = build_training_panel(True, host)
             TrainingEvents(panel, JobHouse(home / "jobs"), host=host).wire(page.load)
-host_page._add_to_head(host_page.looks_and_scripts("refonly.js", "refonly_train.js"))
+host_page._add_to_head(host_page.looks_and_scripts("refonly.js", "refonly_send.js", "refonly_train.js"))
 page.queue()
 page.launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), prevent_thread_lock=True, quiet=True, share=False)
 print("ready", flush=True)

@@ -35,7 +35,7 @@ def _module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> types
 @pytest.fixture
 def forge(host: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[Any]]:
     """Forge's list of networks, and those that its engine for Stable Diffusion 1.x takes."""
-    _module(monkeypatch, "modules_forge")
+    _module(monkeypatch, "modules_forge", __path__=[])
     listed, taken = [SD15], [SD15]
     for name in ("huggingface_guess", "backend", "backend.diffusion_engine"):
         _module(monkeypatch, name, __path__=[])
@@ -54,8 +54,8 @@ def test_it_is_listed_once_and_taken_by_the_engine(forge: tuple[list[Any], list[
     listed, taken = forge
     assert len(listed) == 2
     assert listed == taken
-    network = listed[1]
-    assert issubclass(network, SD15)
+    network: Any = listed[1]
+    assert SD15 in network.__mro__
     assert network().model_type({}) is ModelType.V_PREDICTION
     assert json.loads((Path("/elsewhere") / network.huggingface_repo / "model_index.json").read_text("utf-8"))["_class_name"] == "StableDiffusionPipeline"
 
@@ -73,6 +73,22 @@ def test_what_it_is_known_by_is_what_the_file_has(forge: tuple[list[Any], list[A
     assert known["context_dim"] == shape[f"{block}.transformer_blocks.0.attn2.to_k.weight"][1]
     assert known["use_linear_in_transformer"] == (len(shape[f"{block}.proj_in.weight"]) == 2)
     assert known["adm_in_channels"] is None
+
+
+@pytest.mark.parametrize(("chosen", "told"), [(None, 1), ("mine", 0)])
+def test_forge_without_any_checkpoint_is_told_of_the_first(
+    forge: tuple[list[Any], list[Any]], host: Any, monkeypatch: pytest.MonkeyPatch, chosen: str | None, told: int
+) -> None:
+    from lib_refonly.webui import forge_example
+
+    calls: list[str] = []
+    host.sd_models.model_data.forge_loading_parameters = {"checkpoint_info": chosen}
+    _module(monkeypatch, "modules_forge.main_entry", refresh_model_loading_parameters=lambda: calls.append("told"))
+    forge_example.choose_first()
+    assert not calls  # not this kind of loader
+    forge_example.teach()
+    forge_example.choose_first()
+    assert len(calls) == told
 
 
 def test_elsewhere_nothing_is_touched(host: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
