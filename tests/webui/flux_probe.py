@@ -1,0 +1,86 @@
+"""A canvas painted by a small random FLUX transformer of the host's own class, by the host's own sampler. Run by the python of a WebUI of Forge's family, in
+its folder. See `test_flux.py`.
+
+    python flux_probe.py CASE.safetensors RESULT.safetensors
+
+In: `x_0` (B, 16, h, w) the context, `target` (h, w) nonzero where it is painted, `noise` like `x_0`. Out: `handed` (calls, rows, 16, h, w), what the
+transformer was handed, rows as the host puts them; `said`, what the sampler was answered at each step; `painted`, with the canvas; `plain` and `after`,
+without, before and after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(Path.cwd()), str(ROOT)]
+
+from lib_refonly.conditioning.canvas import CleanContext  # noqa: E402
+from lib_refonly.hosts import forge  # noqa: E402
+
+WIDTH, TEXT, POOLED, CFG, STEPS = 64, 32, 24, 3.0, 4
+
+
+def _patcher() -> Any:
+    flags = Path("backend", "args.py").read_text("utf-8")
+    sys.argv[1:] = [next(flag for flag in ("--always-cpu", "--cpu") if f'"{flag}"' in flags)]
+    sys.path += [str(Path.cwd() / "packages_3rdparty"), str(Path.cwd() / "modules_forge" / "packages")]
+    from backend import args  # type: ignore[import-not-found]
+    from backend.modules.k_prediction import PredictionFlux  # type: ignore[import-not-found]
+    from backend.nn.flux import IntegratedFluxTransformer2DModel  # type: ignore[import-not-found]
+    from backend.patcher.unet import UnetPatcher  # type: ignore[import-not-found]
+
+    if hasattr(args.dynamic_args, "ops"):  # Forge Neo's loader says here how it reads the weights
+        args.dynamic_args.ops = "float32"
+    torch.manual_seed(0)
+    shape = {"in_channels": 16, "vec_in_dim": POOLED, "context_in_dim": TEXT, "hidden_size": WIDTH, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1}
+    network = IntegratedFluxTransformer2DModel(**shape, depth_single_blocks=1, axes_dim=[8, 12, 12], theta=10_000, qkv_bias=True, guidance_embed=False)
+    network.eval().requires_grad_(False)
+    places = dict.fromkeys(("load_device", "offload_device", "initial_device"), torch.device("cpu"))
+    vars(network).update(places | {"storage_dtype": torch.float32, "computation_dtype": torch.float32})
+    return UnetPatcher.from_model(network, None, SimpleNamespace(memory_usage_factor=1.0), k_predictor=PredictionFlux(mu=1.0))
+
+
+def _sampled(patcher: Any, noise: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The last latents, what the transformer was handed, and what the sampler was answered."""
+    from backend.sampling.condition import compile_conditions  # type: ignore[import-not-found]
+    from backend.sampling.sampling_function import sampling_function_inner  # type: ignore[import-not-found]
+    from k_diffusion.sampling import sample_euler  # type: ignore[import-not-found]
+
+    random = torch.Generator().manual_seed(3)
+    cond, uncond = (
+        compile_conditions({"crossattn": torch.randn(1, 5, TEXT, generator=random), "vector": torch.randn(1, POOLED, generator=random)}) for _ in range(2)
+    )
+    handed, said = list[Tensor](), list[Tensor]()
+
+    def model(x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
+        said.append(sampling_function_inner(patcher.model, x, sigma, uncond, cond, CFG, patcher.model_options))
+        return said[-1]
+
+    seen = patcher.model.diffusion_model.register_forward_pre_hook(lambda _, args: handed.append(args[0].clone()))
+    last = sample_euler(model, noise, torch.linspace(1, 0, STEPS + 1), disable=True)
+    seen.remove()
+    return last, handed, said
+
+
+def main(case: Path, result: Path) -> None:
+    given = load_file(case)
+    patcher = _patcher()
+    with torch.inference_mode():
+        plain = _sampled(patcher, given["noise"])[0]
+        canvas = CleanContext(given["x_0"], given["target"].bool())
+        painted, handed, said = _sampled(forge.patched_flow(patcher, canvas), given["noise"])
+        after = _sampled(patcher, given["noise"])[0]
+    save_file({"plain": plain, "painted": painted, "after": after, "handed": torch.stack(handed), "said": torch.stack(said)}, result)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
