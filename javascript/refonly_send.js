@@ -99,6 +99,10 @@
     await toPanel(tab, "reference", source("reference"));
     await toPanel(tab, "drawing", source("drawing"));
     if (tab === "img2img") await toImg2img(source("drawing"), "drawing");
+    // Where the example checkpoint is chosen it is the built-in model that paints, which knows one size.
+    const { refonlyCheckpoint: name, refonlySide: side } = card.parentElement.dataset;
+    const chosen = document.querySelector("#setting_sd_model_checkpoint input, .model_selection input")?.value ?? "";
+    if (chosen.includes(name)) for (const edge of ["width", "height"]) write(`${tab}_${edge}`, side);
   }
 
   // --- buttons -----------------------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from lib_refonly.ui.samples import Sample
 from lib_refonly.ui.troubles import guarded
 
 _TABS = ("txt2img", "img2img")
+EXAMPLE, _SIDE = "refonly-tiny-base", 256
+"""The example checkpoint's name, and the side of what the built-in model paints on it, px."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def build_start_panel(store: ModelStore, beside: Beside, samples: Sequence[Sampl
 
 def example_text(example: Example) -> str:
     """The heading above the button; on a WebUI that can't load the example, why."""
-    about = "For the built-in model. It comes with the extension (nothing is downloaded), is added to your checkpoints, and paints at 256 × 256."
+    about = f"For the built-in model. It comes with the extension (nothing is downloaded), is added to your checkpoints, and paints at {_SIDE} × {_SIDE}."
     return markup.heading("A small checkpoint to try it with", example.why_not or about)
 
 
@@ -76,8 +78,9 @@ def sample_cards(samples: Sequence[Sample], built_in: bool = True) -> str:
     if not samples:
         return ""
     hint = "A click opens the tab and fills its Reference Only panel; then press Generate."
-    hint += " The built-in model paints them at 256 × 256." if built_in else ""
-    return f'{markup.heading("Samples", hint)}<div class="refonly-samples">{"".join(map(_sample_card, samples))}</div>'
+    hint += f" The built-in model paints them at {_SIDE} × {_SIDE}." if built_in else ""
+    own = f'data-refonly-checkpoint="{EXAMPLE}" data-refonly-side="{_SIDE}"'
+    return f'{markup.heading("Samples", hint)}<div class="refonly-samples" {own}>{"".join(map(_sample_card, samples))}</div>'
 
 
 def _sample_card(sample: Sample) -> str:

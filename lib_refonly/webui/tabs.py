@@ -21,7 +21,7 @@ from lib_refonly.ui.models_panel import Beside, Card, ModelsEvents, cut_out
 from lib_refonly.ui.onepic_events import OnePicEvents
 from lib_refonly.ui.onepic_panel import Choices, build_onepic_panel
 from lib_refonly.ui.samples import find_samples
-from lib_refonly.ui.start_panel import Example, build_start_panel
+from lib_refonly.ui.start_panel import EXAMPLE, Example, build_start_panel
 from lib_refonly.ui.style_events import StyleEvents
 from lib_refonly.ui.style_panel import build_style_panel
 from lib_refonly.webui.canvas_painter import HostCanvasPainter, here, listed, parcel
@@ -30,7 +30,6 @@ from lib_refonly.webui.forge_example import choose_first, taught
 from lib_refonly.webui.models import FULL, Choice, Shelf, about
 from lib_refonly.webui.style_painter import HostPainter
 
-_EXAMPLE = "refonly-tiny-base"
 _SHARED = ("listen", "share", "ngrok", "server_name", "hide_ui_dir_config")
 _UNKNOWN = (
     "Not for this WebUI: it loads no UNet as narrow as the small example checkpoint's, so the built-in model has nothing to paint on here. "
@@ -107,7 +106,7 @@ def install_example() -> str:
     from lib_refonly.refonly.convert import to_ldm
 
     folder = Path(getattr(shared.cmd_opts, "ckpt_dir", None) or sd_models.model_path)
-    out = to_ldm(EMBEDDED / "tiny-base", folder / f"{_EXAMPLE}.safetensors")
+    out = to_ldm(EMBEDDED / "tiny-base", folder / f"{EXAMPLE}.safetensors")
     chosen = shared.opts.data.get("sd_model_checkpoint")
     sd_models.list_models()
     shared.opts.data["sd_model_checkpoint"] = chosen  # under --ckpt, listing goes back to that one

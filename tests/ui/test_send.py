@@ -155,6 +155,18 @@ def test_buttons_that_have_nothing_to_send_are_not_seen(webui: Any) -> None:
     assert not page.is_visible("button:has-text('reference → img2img')")
 
 
+@pytest.mark.parametrize(("chosen", "size"), [("refonly-tiny-base.safetensors [0123]", "256"), ("mine.safetensors", "512")])
+def test_a_sample_sets_the_size_where_the_example_is_loaded(webui: Any, samples: str, chosen: str, size: str) -> None:
+    edges = "".join(f'<div id="txt2img_{edge}"><input type="number" value="512"></div>' for edge in ("width", "height"))
+    host = f'<div id="setting_sd_model_checkpoint"><input value="{chosen}"></div>{edges}'
+    page = webui(samples + panel("txt2img") + host)
+    page.evaluate("() => document.addEventListener('input', () => { window.written = (window.written ?? 0) + 1; })")
+    page.locator("[data-refonly-try=txt2img]").nth(0).click()
+    given(page, "refonly-txt2img-drawing")
+    page.wait_for_function("(size) => [...document.querySelectorAll('[id^=txt2img_] input')].every((one) => one.value === size)", arg=size)
+    assert (page.evaluate("window.written") or 0) == (2 if size == "256" else 0)
+
+
 def test_the_example_is_loaded_by_the_host(webui: Any) -> None:
     page = webui(installed('tiny "base".safetensors [0123]'))
     page.click("text=Load it")
