@@ -73,7 +73,7 @@ _EXAMPLES: Mapping[str, _Example] = {
     "try-on": _Example("", {0: _Shown(_COLLAR, part=(0.08, 0.7, 0.85, 1.0)), 2: _Shown(_TURBAN, brushed=_CLOTHES)}),
     "colorize": _Example("", {0: _Shown(_BUNS), 1: _lines(_BUNS)}),
     "fashion-extraction": _Example("", {0: _Shown(_TURBAN)}),
-    "segmentation": _Example("hair", {0: _Shown(_BUNS)}),
+    "segmentation": _Example("hair", {0: _Shown(_BOB)}),
     "portrait": _Example("storybook character, smiling", _of_one(_COLLAR, (0.15, 0.05, 0.85, 0.75))),
     "new-pose": _Example("", {0: _Shown(_TURBAN), 1: _lines(_TURBAN), 2: _Shown(_TURBAN, mirrored=True)}),
     "frames": _Example("", {0: _Shown(_CURLS), 2: _lines(_CURLS)}),

@@ -13,7 +13,7 @@ from lib_refonly.refonly.ldm_yaml import unet_params
 _FOLDER = EMBEDDED / "tiny-base"
 _ASKED = ("model_channels", "context_dim", "use_linear_in_transformer")
 """What the list tells networks apart by, besides what all of Stable Diffusion 1.x have."""
-KNOWN_AS = "RefOnlyTinyBase"
+_KNOWN_AS = "RefOnlyTinyBase"
 
 
 def teach() -> None:
@@ -34,7 +34,7 @@ def teach() -> None:
 def taught() -> bool:
     """Whether the loader knows the example."""
     listed = sys.modules.get("huggingface_guess.model_list")
-    return any(network.__name__ == KNOWN_AS for network in getattr(listed, "models", ()))
+    return any(network.__name__ == _KNOWN_AS for network in getattr(listed, "models", ()))
 
 
 def choose_first() -> None:
@@ -51,7 +51,7 @@ def choose_first() -> None:
 def _network(listed: Any) -> type:
     params = unet_params(json.loads((_FOLDER / "unet" / "config.json").read_text("utf-8")))
     return type(
-        KNOWN_AS,
+        _KNOWN_AS,
         (listed.SD15,),
         {
             "huggingface_repo": str(_FOLDER),  # joined to the loader's own folder, which an absolute path replaces
