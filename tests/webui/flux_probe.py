@@ -10,6 +10,7 @@ without, before and after it.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,24 @@ if __name__ == "__main__":
 from lib_refonly.conditioning.canvas import CleanContext  # noqa: E402
 from lib_refonly.hosts import forge  # noqa: E402
 
-WIDTH, TEXT, POOLED, CFG, STEPS = 64, 32, 24, 3.0, 4
+TEXT, POOLED, CFG, STEPS = 32, 24, 3.0, 4
+_SHAPE: dict[str, Any] = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "vec_in_dim": POOLED,
+    "context_in_dim": TEXT,
+    "hidden_size": 64,
+    "num_heads": 2,
+    "axes_dim": [8, 12, 12],
+    "theta": 10_000,
+    "mlp_ratio": 2.0,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "qkv_bias": True,
+    "guidance_embed": False,
+}
+"""Forge Neo's class asks for two more than Forge's."""
 
 
 def _patcher() -> Any:
@@ -41,12 +59,14 @@ def _patcher() -> Any:
     if hasattr(args.dynamic_args, "ops"):  # Forge Neo's loader says here how it reads the weights
         args.dynamic_args.ops = "float32"
     torch.manual_seed(0)
-    shape = {"in_channels": 16, "vec_in_dim": POOLED, "context_in_dim": TEXT, "hidden_size": WIDTH, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1}
-    network = IntegratedFluxTransformer2DModel(**shape, depth_single_blocks=1, axes_dim=[8, 12, 12], theta=10_000, qkv_bias=True, guidance_embed=False)
+    known = inspect.signature(IntegratedFluxTransformer2DModel.__init__).parameters
+    network = IntegratedFluxTransformer2DModel(**{name: value for name, value in _SHAPE.items() if name in known})
     network.eval().requires_grad_(False)
     places = dict.fromkeys(("load_device", "offload_device", "initial_device"), torch.device("cpu"))
     vars(network).update(places | {"storage_dtype": torch.float32, "computation_dtype": torch.float32})
-    return UnetPatcher.from_model(network, None, SimpleNamespace(memory_usage_factor=1.0), k_predictor=PredictionFlux(mu=1.0))
+    config = SimpleNamespace(memory_usage_factor=1.0, sampling_settings={})
+    wanted = "model_config" in inspect.signature(PredictionFlux.__init__).parameters
+    return UnetPatcher.from_model(network, None, config, k_predictor=PredictionFlux(config) if wanted else PredictionFlux())
 
 
 def _sampled(patcher: Any, noise: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
