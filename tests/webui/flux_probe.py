@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from lib_refonly.conditioning.canvas import CleanContext  # noqa: E402
 from lib_refonly.hosts import forge  # noqa: E402
+from tests.webui.unet_probe import note_places, ready_forge  # noqa: E402
 
 TEXT, POOLED, CFG, STEPS = 32, 24, 3.0, 4
 _SHAPE: dict[str, Any] = {
@@ -48,22 +49,16 @@ _SHAPE: dict[str, Any] = {
 
 
 def _patcher() -> Any:
-    flags = Path("backend", "args.py").read_text("utf-8")
-    sys.argv[1:] = [next(flag for flag in ("--always-cpu", "--cpu") if f'"{flag}"' in flags)]
-    sys.path += [str(Path.cwd() / "packages_3rdparty"), str(Path.cwd() / "modules_forge" / "packages")]
-    from backend import args  # type: ignore[import-not-found]
+    ready_forge()
     from backend.modules.k_prediction import PredictionFlux  # type: ignore[import-not-found]
     from backend.nn.flux import IntegratedFluxTransformer2DModel  # type: ignore[import-not-found]
     from backend.patcher.unet import UnetPatcher  # type: ignore[import-not-found]
 
-    if hasattr(args.dynamic_args, "ops"):  # Forge Neo's loader says here how it reads the weights
-        args.dynamic_args.ops = "float32"
     torch.manual_seed(0)
     known = inspect.signature(IntegratedFluxTransformer2DModel.__init__).parameters
     network = IntegratedFluxTransformer2DModel(**{name: value for name, value in _SHAPE.items() if name in known})
     network.eval().requires_grad_(False)
-    places = dict.fromkeys(("load_device", "offload_device", "initial_device"), torch.device("cpu"))
-    vars(network).update(places | {"storage_dtype": torch.float32, "computation_dtype": torch.float32})
+    note_places(network)
     config = SimpleNamespace(memory_usage_factor=1.0, sampling_settings={})
     wanted = "model_config" in inspect.signature(PredictionFlux.__init__).parameters
     return UnetPatcher.from_model(network, None, config, k_predictor=PredictionFlux(config) if wanted else PredictionFlux())

@@ -143,12 +143,26 @@ class Family:
     denoised: Callable[..., Any]
 
 
-def on_forge(case: Case) -> Step:
-    """Forge and Forge Neo."""
+def ready_forge() -> None:
+    """After this the packages of Forge and Forge Neo can be imported, and compute in float32 on the CPU."""
     flags = Path("backend", "args.py").read_text("utf-8")
     sys.argv[1:] = [next(flag for flag in ("--always-cpu", "--cpu") if f'"{flag}"' in flags)]
     sys.path += [str(Path.cwd() / "packages_3rdparty"), str(Path.cwd() / "modules_forge" / "packages")]
     from backend import args  # type: ignore[import-not-found]
+
+    if hasattr(args.dynamic_args, "ops"):  # Forge Neo's loader says here how it reads the weights
+        args.dynamic_args.ops = "float32"
+
+
+def note_places(network: nn.Module) -> None:
+    """What the host's loader notes on a network."""
+    places = dict.fromkeys(("load_device", "offload_device", "initial_device"), torch.device("cpu"))
+    vars(network).update(places | {"storage_dtype": torch.float32, "computation_dtype": torch.float32})
+
+
+def on_forge(case: Case) -> Step:
+    """Forge and Forge Neo."""
+    ready_forge()
     from backend.modules.k_prediction import Prediction as Predictor  # type: ignore[import-not-found]
     from backend.nn.unet import IntegratedUNet2DConditionModel  # type: ignore[import-not-found]
     from backend.patcher.unet import UnetPatcher  # type: ignore[import-not-found]
@@ -156,11 +170,7 @@ def on_forge(case: Case) -> Step:
     from backend.sampling.sampling_function import calc_cond_uncond_batch  # type: ignore[import-not-found]
 
     unet, stand_in = _both(case, IntegratedUNet2DConditionModel)
-    if hasattr(args.dynamic_args, "ops"):  # Forge Neo's loader says here how it reads the weights
-        args.dynamic_args.ops = "float32"
-    # What the host's loader notes on a UNet.
-    places = dict.fromkeys(("load_device", "offload_device", "initial_device"), torch.device("cpu"))
-    vars(unet).update(places | {"storage_dtype": torch.float32, "computation_dtype": torch.float32})
+    note_places(unet)
     predictor = Predictor(1.0, "epsilon", "linear", 0.00085, 0.012, 1000)
     patcher = UnetPatcher.from_model(unet, None, SimpleNamespace(memory_usage_factor=1.0), k_predictor=predictor)
 
